@@ -1,0 +1,1 @@
+"""Pixels in, detections out: model zoo, runtimes, training and evaluation. No threads."""

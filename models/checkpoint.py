@@ -1,0 +1,117 @@
+"""Read weights from a file, safely, with one clear sentence for each way a file can be wrong."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from models.errors import ModelError, UsageError
+
+_LFS_MARK = b"version https://git-lfs.github.com/spec"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Weights and what the file says of them.
+
+    Attributes:
+        path: where they were read from.
+        state: parameter name to tensor.
+        class_names: class names with the background first, or None when the file has none.
+    """
+
+    path: Path
+    state: dict[str, Tensor]
+    class_names: tuple[str, ...] | None
+
+    @classmethod
+    def read(cls, path: Path) -> Checkpoint:
+        """Read a .safetensors file, or a .pth file without running any code in it.
+
+        Raises:
+            UsageError: if there is no such file.
+            ModelError: if the file is empty, truncated, a git-lfs pointer or no weights at all.
+        """
+        if not path.is_file():
+            raise UsageError(f"the weights file {path} does not exist")
+        with path.open("rb") as file:
+            head = file.read(len(_LFS_MARK))
+        if head == _LFS_MARK:
+            raise ModelError(
+                f"{path} is a git-lfs pointer, not the weights: run 'git lfs pull' where it is from"
+            )
+        if path.suffix == ".safetensors":
+            return cls(path, *_read_safetensors(path))
+        return cls(path, _read_pickle(path), None)
+
+    def class_count(self) -> int | None:
+        """Classes with background by the shape of an R-CNN's classifier, None for other models."""
+        classifier = self.state.get("roi_heads.box_predictor.cls_score.weight")
+        return None if classifier is None else len(classifier)
+
+    def load_into(self, model: nn.Module, model_name: str) -> None:
+        """Copy the weights into ``model``; every name and shape must match.
+
+        Raises:
+            ModelError: if they belong to another model.
+        """
+        own = model.state_dict()
+        missing = own.keys() - self.state.keys()
+        surplus = self.state.keys() - own.keys()
+        reshaped = [
+            name for name in own.keys() & self.state.keys()
+            if own[name].shape != self.state[name].shape
+        ]
+        if missing or surplus or reshaped:
+            raise ModelError(
+                f"{self.path} does not hold weights of {model_name}: {len(missing)} tensors are "
+                f"missing, {len(surplus)} are not part of it and {len(reshaped)} have another "
+                "shape; give the --model they were trained with"
+            )
+        model.load_state_dict(self.state)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path) from error
+    names = json.loads(metadata["classes"]) if "classes" in metadata else None
+    return state, None if names is None else tuple(names)
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Weights only load failed" in str(error) and zipfile.is_zipfile(path):
+            raise ModelError(
+                f"{path} holds more than weights, which is not safe to load: save "
+                "model.state_dict() alone"
+            ) from error
+        raise _damaged(path) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise _damaged(path) from error
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]  # torchvision's reference training scripts nest it
+    if not isinstance(content, dict) or not all(
+        isinstance(value, Tensor) for value in content.values()
+    ):
+        raise ModelError(f"{path} is not a state dict: save model.state_dict() alone")
+    return content
+
+
+def _damaged(path: Path) -> ModelError:
+    return ModelError(
+        f"{path} is not a readable weights file: it may be truncated; fetch it again "
+        "(.safetensors and .pth are read)"
+    )

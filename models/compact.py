@@ -1,0 +1,123 @@
+"""A compact Mask R-CNN for real-time use on a CPU.
+
+The structure is torchvision's own ``MaskRCNN`` (He et al., 2017, https://arxiv.org/abs/1703.06870)
+over a MobileNetV2 body (Sandler et al., 2018) and a narrow feature pyramid (Lin et al., 2017). The
+3x3 layers that run over whole feature maps are depthwise-separable with GroupNorm (Wu and He,
+2018): at 352x448 backbone, FPN, RPN and box head together cost about 5 GFLOPs. The mask head is
+plain, because it runs only on the few boxes that were kept.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+from torchvision.models import mobilenet_v2
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
+
+PERSON_CLASSES = ("__background__", "person")
+
+BODY_TAPS = (3, 6, 13, 18)  # feature blocks of MobileNetV2 that end strides 4, 8, 16 and 32
+FPN_CHANNELS = 96
+ANCHOR_SIZES = ((24,), (48,), (96,), (192,), (320,))
+ASPECT_RATIOS = ((0.5, 1.0, 2.0, 3.0),) * len(ANCHOR_SIZES)  # height / width; people are tall
+BOX_HEAD_WIDTH = 512
+MASK_HEAD_WIDTHS = (128, 128, 128, 128)
+MIN_SIDE, MAX_SIDE = 352, 640
+
+
+def separable_conv(channels: int) -> nn.Sequential:
+    """A 3x3 depthwise and a 1x1 pointwise convolution, GroupNorm, ReLU: (N,C,H,W) to (N,C,H,W)."""
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.GroupNorm(8, channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+class SeparableRPNHead(nn.Module):
+    """RPN head (Ren et al., 2015) whose shared 3x3 layer is depthwise-separable.
+
+    Args:
+        channels: channels of every pyramid level.
+        anchors_per_location: anchors at each place of a level.
+    """
+
+    def __init__(self, channels: int, anchors_per_location: int) -> None:
+        super().__init__()
+        self.conv = separable_conv(channels)
+        self.cls_logits = nn.Conv2d(channels, anchors_per_location, 1)
+        self.bbox_pred = nn.Conv2d(channels, anchors_per_location * 4, 1)
+        for layer in (self.cls_logits, self.bbox_pred):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness logits (N,A,H,W) and box deltas (N,4A,H,W) of each level."""
+        shared = [self.conv(level) for level in features]
+        return [self.cls_logits(level) for level in shared], [
+            self.bbox_pred(level) for level in shared
+        ]
+
+
+def mobilenet_v2_fpn() -> BackboneWithFPN:
+    """MobileNetV2 with frozen BatchNorm under a 96-channel separable FPN of five levels."""
+    body = mobilenet_v2(weights=None, norm_layer=FrozenBatchNorm2d).features
+    taps = OrderedDict((str(block), str(level)) for level, block in enumerate(BODY_TAPS))
+    tap_channels = [24, 32, 96, 1280]
+    backbone = BackboneWithFPN(body, taps, tap_channels, FPN_CHANNELS)
+    backbone.fpn.layer_blocks = nn.ModuleList(separable_conv(FPN_CHANNELS) for _ in BODY_TAPS)
+    return backbone
+
+
+def mask_rcnn_person(*, num_classes: int = len(PERSON_CLASSES)) -> MaskRCNN:
+    """The embedded default: a Mask R-CNN of about 5.6 M parameters for people.
+
+    Input and output are torchvision's: a list of float RGB pictures (3,H,W) in 0..1, in evaluation
+    a list of dicts of ``boxes`` (D,4) xyxy px, ``labels``, ``scores`` and ``masks``.
+
+    Args:
+        num_classes: classes with background as class 0.
+
+    Returns:
+        A model with random heads and a random body; see ``models.zoo.load`` for trained weights.
+    """
+    backbone = mobilenet_v2_fpn()
+    anchors = AnchorGenerator(ANCHOR_SIZES, ASPECT_RATIOS)
+    levels = [str(level) for level in range(len(BODY_TAPS))]
+    mask_width = MASK_HEAD_WIDTHS[-1]
+    return MaskRCNN(
+        backbone,
+        min_size=MIN_SIDE,
+        max_size=MAX_SIDE,
+        rpn_anchor_generator=anchors,
+        rpn_head=SeparableRPNHead(FPN_CHANNELS, anchors.num_anchors_per_location()[0]),
+        rpn_pre_nms_top_n_train=1000,
+        rpn_post_nms_top_n_train=500,
+        rpn_pre_nms_top_n_test=300,
+        rpn_post_nms_top_n_test=100,
+        box_roi_pool=MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
+        box_head=TwoMLPHead(FPN_CHANNELS * 7 * 7, BOX_HEAD_WIDTH),
+        box_predictor=FastRCNNPredictor(BOX_HEAD_WIDTH, num_classes),
+        box_batch_size_per_image=128,
+        box_detections_per_img=50,
+        mask_roi_pool=MultiScaleRoIAlign(levels, output_size=14, sampling_ratio=2),
+        mask_head=MaskRCNNHeads(FPN_CHANNELS, MASK_HEAD_WIDTHS, 1),
+        mask_predictor=MaskRCNNPredictor(mask_width, mask_width, num_classes),
+    )
+
+
+def load_imagenet_body(model: MaskRCNN, state: dict[str, Tensor]) -> None:
+    """Start the body from a classifier: ``state`` is torchvision's ``mobilenet_v2`` state dict.
+
+    Raises:
+        RuntimeError: if the state dict lacks one of the body's tensors (torch names them).
+    """
+    body_keys = model.backbone.body.state_dict().keys()
+    model.backbone.body.load_state_dict({key: state[f"features.{key}"] for key in body_keys})

@@ -1,0 +1,1 @@
+"""Labelled pictures for training and evaluation, as torchvision detection targets."""

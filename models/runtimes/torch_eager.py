@@ -1,0 +1,137 @@
+"""torchvision detectors as they are, run by PyTorch without compilation."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+from models.detections import Detections
+from models.errors import ModelError, UsageError
+from models.letterbox import Image, Letterbox
+from models.runtimes.base import Canvas, Runtime
+from models.zoo import LoadedModel
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def pick_device(name: str) -> str:
+    """``auto`` becomes the fastest device that is here.
+
+    Raises:
+        UsageError: if the device asked for is not here.
+    """
+    here = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return next(device for device, present in here.items() if present)
+    if not here.get(name, False):
+        usable = " or ".join(device for device, present in here.items() if present)
+        raise UsageError(f"there is no {name} device here: use --device {usable}")
+    return name
+
+
+class _CanvasTransform(GeneralizedRCNNTransform):
+    """Normalises and pads only: the frame comes resized, and the result stays in canvas px.
+
+    torchvision's own would resize again, and paste every mask over the whole frame.
+    """
+
+    def resize(
+        self, image: Tensor, target: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor] | None]:
+        return image, target
+
+    def postprocess(
+        self,
+        result: list[dict[str, Tensor]],
+        image_shapes: list[tuple[int, int]],
+        original_image_sizes: list[tuple[int, int]],
+    ) -> list[dict[str, Tensor]]:
+        return result
+
+
+class TorchEager(Runtime):
+    """A torchvision detection model, run eagerly.
+
+    Args:
+        loaded: the model.
+        min_score: objects below are dropped before their masks are computed.
+        device: one of ``DEVICES``.
+        canvas_side: length in px of the canvas's shorter side, None for the model's own.
+    """
+
+    name = "torch"
+    precision = "fp32"
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        min_score: float = 0.5,
+        device: str = "auto",
+        canvas_side: int | None = None,
+    ) -> None:
+        self.model_name, self.class_names = loaded.name, loaded.class_names
+        self.device = pick_device(device)
+        self._model = loaded.module.eval()
+        self._take_over_resize(canvas_side)
+        # R-CNNs keep the threshold in their heads, single-stage detectors in the model itself
+        getattr(self._model, "roi_heads", self._model).score_thresh = min_score
+        self._model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _take_over_resize(self, canvas_side: int | None) -> None:
+        own = self._model.transform
+        self._fixed_size: tuple[int, int] | None = own.fixed_size
+        self._min_side = float(canvas_side or own.min_size[-1])
+        self._max_side = own.max_size * self._min_side / own.min_size[-1]
+        self._model.transform = _CanvasTransform(
+            own.min_size, own.max_size, own.image_mean, own.image_std, own.size_divisible
+        )
+
+    def preprocess(self, image: Image) -> Canvas:
+        """A float RGB tensor (3,h,w) in 0..1 on the CPU."""
+        frame_size = image.shape[1], image.shape[0]
+        if self._fixed_size is not None:
+            letterbox = Letterbox(frame_size, self._fixed_size)
+        else:
+            letterbox = Letterbox.by_sides(
+                frame_size, min_side=self._min_side, max_side=self._max_side
+            )
+        resized = np.ascontiguousarray(letterbox.resize(image))
+        return Canvas(torch.from_numpy(resized).permute(2, 0, 1).float().div_(255), letterbox)
+
+    @torch.inference_mode()
+    def infer(self, canvas: Canvas) -> Detections:
+        """One forward pass; see ``Runtime.infer``.
+
+        Raises:
+            ModelError: if the device runs out of memory.
+        """
+        try:
+            (found,) = self._model([canvas.pixels.to(self.device)])
+        except torch.OutOfMemoryError as error:
+            raise ModelError(
+                f"{self.model_name} does not fit into the memory of {self.device}: give a smaller "
+                "--canvas-side or a smaller --model"
+            ) from error
+        arrays = {name: value.float().cpu().numpy() for name, value in found.items()}
+        masks, keypoints = arrays.get("masks"), arrays.get("keypoints")
+        if keypoints is not None:  # torchvision's third value is always 1: put the score there
+            keypoints = np.dstack([keypoints[..., :2], arrays["keypoints_scores"]])
+        return Detections(
+            boxes=arrays["boxes"],
+            labels=arrays["labels"].astype(np.int64),
+            scores=arrays["scores"],
+            class_names=self.class_names,
+            masks=None if masks is None else masks[:, 0],
+            keypoints=keypoints,
+        )
+
+    def close(self) -> None:
+        """Release the model's memory."""
+        self._model = nn.Identity()

@@ -1,0 +1,1 @@
+"""Live video in, annotated video and events out: sources, pipeline, render, sinks, command line."""

@@ -1,0 +1,5 @@
+"""``python -m stream`` is ``rcnn-live``."""
+
+from stream.cli import main
+
+main()

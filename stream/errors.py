@@ -1,0 +1,41 @@
+"""Everything that can go wrong, in one tree.
+
+    RcnnLiveError            exit 1
+    ├── UsageError           exit 2: wrong option, unknown model, missing file, no display
+    ├── ModelError           weights that are missing, damaged or of another model
+    ├── SourceError          a source that cannot be opened or read
+    │   └── SourceTimeout    it was silent for longer than its deadline
+    ├── SinkError            an output that cannot be opened, written or finished
+    └── PipelineError        the pipeline itself: a lost frame, a thread that would not end
+"""
+
+from __future__ import annotations
+
+from models.errors import ModelError, RcnnLiveError, UsageError
+
+
+class SourceError(RcnnLiveError):
+    """A source cannot be opened, or broke while it was read."""
+
+
+class SourceTimeout(SourceError):
+    """A source said nothing for longer than its deadline."""
+
+
+class SinkError(RcnnLiveError):
+    """An output cannot be opened, written or finished."""
+
+
+class PipelineError(RcnnLiveError):
+    """The pipeline broke one of its own promises."""
+
+
+__all__ = [
+    "ModelError",
+    "PipelineError",
+    "RcnnLiveError",
+    "SinkError",
+    "SourceError",
+    "SourceTimeout",
+    "UsageError",
+]

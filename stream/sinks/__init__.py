@@ -1,0 +1,1 @@
+"""Where frames go: a recording, an event log, a trace, a window."""

@@ -1,0 +1,45 @@
+"""What every sink promises. A new sink is done when it passes the contract suite in tests."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from stream.sources.base import SourceInfo
+
+if TYPE_CHECKING:
+    from stream.stages import Job
+
+
+class Sink(ABC):
+    """One output of the pipeline: a recording, a log, a window.
+
+    All methods are called by one thread. A sink makes its file when the first frame comes, so a
+    run that never gets that far leaves nothing behind and an older file untouched.
+
+    Attributes:
+        name: for traces and messages.
+        wants_picture: whether ``write`` reads ``job.picture``.
+    """
+
+    name: str
+    wants_picture: bool = False
+
+    def open(self, info: SourceInfo) -> None:
+        """Learn what is to come; called once, before the first frame."""
+
+    @abstractmethod
+    def write(self, job: Job) -> None:
+        """Take one frame. The job is only lent; picture and detections may be kept.
+
+        Raises:
+            SinkError: in one sentence; what was written so far stays usable.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Finish the output. Legal in every state, any number of times.
+
+        Raises:
+            SinkError: if the output could not be finished.
+        """

@@ -1,0 +1,82 @@
+"""What holds for every test: nothing logged at ERROR, no thread left, and who may skip."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+THREAD_GRACE_SECONDS = 2.0
+KNOWN_THREADS = ("pydevd.", "execnet")  # a debugger's, a test distributor's: not the tests' own
+
+SHARED = Path(os.environ.get("RCNN_LIVE_SHARED") or Path(__file__).parents[2] / "shared")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        _require_gpu()
+    if item.get_closest_marker("real_data"):
+        _require_shared()
+
+
+def _require_gpu() -> None:
+    import torch  # only where a test needs it: it takes seconds
+
+    if torch.cuda.is_available():
+        return
+    if os.environ.get("REQUIRE_GPU") == "1":
+        pytest.fail("REQUIRE_GPU=1, and CUDA is not available", pytrace=False)
+    pytest.skip("CUDA is not available")
+
+
+def _require_shared() -> None:
+    if not (SHARED / "data").is_dir():
+        pytest.skip("no real data: it is neither in ../shared nor at RCNN_LIVE_SHARED")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of the real data; skips where it is absent."""
+    _require_shared()
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def no_error_log(
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> Iterator[None]:
+    """Fails a test that logs at ERROR or above, unless it is marked ``allow_error_log``."""
+    yield
+    if request.node.get_closest_marker("allow_error_log"):
+        return
+    records = [*caplog.get_records("setup"), *caplog.get_records("call")]
+    errors = [
+        f"{record.name}: {record.getMessage()}"
+        for record in records
+        if record.levelno >= logging.ERROR
+    ]
+    assert not errors, f"logged at ERROR: {errors}"
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left() -> Iterator[None]:
+    """Fails a test after which a thread it started is still alive."""
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + THREAD_GRACE_SECONDS
+    while (left := _threads_since(before)) and time.monotonic() < deadline:
+        left[0].join(deadline - time.monotonic())
+    assert not left, f"threads left alive: {[thread.name for thread in left]}"
+
+
+def _threads_since(before: set[threading.Thread]) -> list[threading.Thread]:
+    return [
+        thread
+        for thread in threading.enumerate()
+        if thread not in before and not thread.name.startswith(KNOWN_THREADS)
+    ]
