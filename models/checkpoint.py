@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import pickle
-import zipfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from models.errors import ModelError, UsageError
 
+# BatchNorm counts its training steps here; torchvision's frozen form does not, and none is needed
+_STEP_COUNT = "num_batches_tracked"
 _LFS_MARK = b"version https://git-lfs.github.com/spec"
 
 
@@ -40,7 +42,7 @@ class Checkpoint:
             ModelError: if the file is empty, truncated, a git-lfs pointer or no weights at all.
         """
         if not path.is_file():
-            raise UsageError(f"the weights file {path} does not exist")
+            raise UsageError(f"The weights file {path} does not exist.")
         with path.open("rb") as file:
             head = file.read(len(_LFS_MARK))
         if head == _LFS_MARK:
@@ -59,14 +61,17 @@ class Checkpoint:
     def load_into(self, model: nn.Module, model_name: str) -> None:
         """Copy the weights into ``model``; every name and shape must match.
 
+        BatchNorm's step counts are no weights: either side may lack them.
+
         Raises:
             ModelError: if they belong to another model.
         """
         own = model.state_dict()
-        missing = own.keys() - self.state.keys()
-        surplus = self.state.keys() - own.keys()
+        missing = _weights(own) - self.state.keys()
+        surplus = _weights(self.state) - own.keys()
         reshaped = [
-            name for name in own.keys() & self.state.keys()
+            name
+            for name in own.keys() & self.state.keys()
             if own[name].shape != self.state[name].shape
         ]
         if missing or surplus or reshaped:
@@ -75,7 +80,11 @@ class Checkpoint:
                 f"missing, {len(surplus)} are not part of it and {len(reshaped)} have another "
                 "shape; give the --model they were trained with"
             )
-        model.load_state_dict(self.state)
+        model.load_state_dict(self.state, strict=False)  # what may differ was compared above
+
+
+def _weights(state: dict[str, Tensor]) -> set[str]:
+    return {name for name in state if not name.endswith(_STEP_COUNT)}
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
@@ -85,29 +94,43 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | 
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise _damaged(path) from error
-    names = json.loads(metadata["classes"]) if "classes" in metadata else None
-    return state, None if names is None else tuple(names)
+    return state, _class_names(path, metadata["classes"]) if "classes" in metadata else None
+
+
+def _class_names(path: Path, text: str) -> tuple[str, ...]:
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ModelError(f"the class names in {path} are not a JSON list of strings: {text!r}")
+    return tuple(names)
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Weights only load failed" in str(error) and zipfile.is_zipfile(path):
+        with warnings.catch_warnings(action="ignore"):  # of pickles that torch has not written
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make the unpickler fail in any way
+        if "unsupported global" in str(error).lower():
             raise ModelError(
                 f"{path} holds more than weights, which is not safe to load: save "
                 "model.state_dict() alone"
             ) from error
         raise _damaged(path) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise _damaged(path) from error
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]  # torchvision's reference training scripts nest it
-    if not isinstance(content, dict) or not all(
-        isinstance(value, Tensor) for value in content.values()
-    ):
+    if not _is_state_dict(content):
         raise ModelError(f"{path} is not a state dict: save model.state_dict() alone")
     return content
+
+
+def _is_state_dict(content: object) -> TypeGuard[dict[str, Tensor]]:
+    return (
+        isinstance(content, dict)
+        and len(content) > 0
+        and all(isinstance(n, str) and isinstance(t, Tensor) for n, t in content.items())
+    )
 
 
 def _damaged(path: Path) -> ModelError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,7 @@ class Detections:
 
     def __post_init__(self) -> None:
         count = len(self.boxes)
-        shapes = {
+        shapes: dict[str, tuple[npt.NDArray[Any], tuple[int, ...]]] = {
             "boxes": (self.boxes, (count, 4)),
             "labels": (self.labels, (count,)),
             "scores": (self.scores, (count,)),

@@ -56,13 +56,13 @@ class Letterbox:
         """The frame (H,W,3) at ``resized_size``, bilinear without anti-aliasing."""
         if self.resized_size == self.frame_size:
             return image
-        resized: Image = cv2.resize(image, self.resized_size, interpolation=cv2.INTER_LINEAR)
-        return resized
+        resized = cv2.resize(image, self.resized_size, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(resized, np.uint8)
 
     def boxes_to_frame(self, boxes: Floats) -> Floats:
         """Boxes (N,4) xyxy from canvas px to source px, clipped to the frame."""
         scaled = boxes * np.array(self.scale * 2, np.float32)
-        return np.clip(scaled, 0, np.array(self.frame_size * 2, np.float32), dtype=np.float32)
+        return np.asarray(np.clip(scaled, 0, np.array(self.frame_size * 2, np.float32)))
 
     def keypoints_to_frame(self, keypoints: Floats) -> Floats:
         """Keypoints (N,K,3) of x, y, score from canvas px to source px."""

@@ -78,12 +78,13 @@ def train(
         pct_start=0.15,
     )
     # channels_last: 1.3 times as fast as the default layout on a CPU
-    model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last).train()
     for epoch in range(1, settings.epochs + 1):
         sums: dict[str, float] = defaultdict(float)
         for images, targets in loader:
             losses: dict[str, Tensor] = model(images, targets)
-            _step(model, optimizer, sum(losses.values()), settings.max_gradient_norm)
+            total = torch.stack(list(losses.values())).sum()
+            _step(model, optimizer, total, settings.max_gradient_norm)
             schedule.step()
             for name, loss in losses.items():
                 sums[name] += loss.item() / len(loader)
@@ -102,9 +103,7 @@ def _step(
     optimizer.step()
 
 
-def _parameter_groups(
-    model: GeneralizedRCNN, settings: TrainSettings
-) -> list[dict[str, object]]:
+def _parameter_groups(model: GeneralizedRCNN, settings: TrainSettings) -> list[dict[str, object]]:
     body = {id(parameter) for parameter in model.backbone.body.parameters()}
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 from urllib.error import URLError
 
 import torchvision
@@ -17,6 +18,14 @@ from models.errors import ModelError, UsageError
 
 EMBEDDED = "mask_rcnn_person"
 EMBEDDED_WEIGHTS = Path(__file__).parent / "weights" / "mask_rcnn_person.safetensors"
+# Files of torchvision's that were trained before its frozen BatchNorm had an epsilon; torchvision,
+# too, takes it away when it loads them
+_WITHOUT_EPS = (
+    "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth",
+    "keypointrcnn_resnet50_fpn_coco-fc266e95.pth",
+    "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth",
+    "retinanet_resnet50_fpn_coco-eeacb38b.pth",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +71,17 @@ def load(name: str = EMBEDDED, weights: Path | None = None) -> LoadedModel:
         return LoadedModel(name, _download(name).eval(), categories)
 
     def build(*, num_classes: int) -> nn.Module:
-        return torchvision.models.get_model(
+        model = torchvision.models.get_model(
             name, weights=None, weights_backbone=None, num_classes=num_classes
         )
+        return cast("nn.Module", model)
 
-    return _from_checkpoint(name, Checkpoint.read(weights), categories, build)
+    loaded = _from_checkpoint(name, Checkpoint.read(weights), categories, build)
+    if weights.name in _WITHOUT_EPS:
+        for module in loaded.module.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = 0.0
+    return loaded
 
 
 def _from_checkpoint(
@@ -75,9 +90,14 @@ def _from_checkpoint(
     default_names: tuple[str, ...],
     build: Callable[..., nn.Module],
 ) -> LoadedModel:
-    count = checkpoint.class_count() or len(default_names)
+    count = checkpoint.class_count() or len(checkpoint.class_names or default_names)
     if checkpoint.class_names is not None:
         class_names = checkpoint.class_names
+        if len(class_names) != count:
+            raise ModelError(
+                f"{checkpoint.path} names {len(class_names)} classes, but its weights tell "
+                f"{count} apart, background included"
+            )
     elif count == len(default_names):
         class_names = default_names
     else:
@@ -89,7 +109,7 @@ def _from_checkpoint(
 
 def _download(name: str) -> nn.Module:
     try:
-        return torchvision.models.get_model(name, weights="DEFAULT")
+        return cast("nn.Module", torchvision.models.get_model(name, weights="DEFAULT"))
     except (URLError, OSError, RuntimeError) as error:
         raise ModelError(
             f"the COCO weights of {name} could not be downloaded: connect to the network, give a "

@@ -51,8 +51,8 @@ make_venv() {
         die "$VENV was not made by this script: move it away, then try again."
     fi
     python=$(find_python) || exit 1
+    rm -rf "$VENV"  # first, since half an installation takes gigabytes
     require_disk
-    rm -rf "$VENV"
     mkdir "$VENV" && : >"$LOG"
     "$python" -m venv "$VENV" >>"$LOG" 2>&1 ||
         die "$python could not create $VENV: $(tail -n 1 "$LOG")"

@@ -20,8 +20,8 @@ class Policy(enum.Enum):
     DROP_OLDEST = "drop-oldest"  # make room: the newest wins, what is read is never stale
 
 
-class QueueClosed(Exception):  # noqa: N818 - an end of stream, not an error
-    """Nothing more can be put, or nothing more will come."""
+class QueueClosed(Exception):
+    """Nothing more can be put, or nothing more will come: an end, not an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,7 @@ class BoundedQueue(Generic[Item]):
         on_drop: called with each dropped item and the reason.
     """
 
-    def __init__(
-        self, capacity: int, policy: Policy, on_drop: Callable[[Item, str], None]
-    ) -> None:
+    def __init__(self, capacity: int, policy: Policy, on_drop: Callable[[Item, str], None]) -> None:
         if capacity < 1:
             raise ValueError(f"a queue holds at least 1 item, not {capacity}")
         self._capacity, self._policy, self._on_drop = capacity, policy, on_drop

@@ -120,7 +120,7 @@ def models() -> None:
 def _pairs(options: tuple[str, ...]) -> dict[str, str]:
     for option in options:
         if "=" not in option:
-            raise click.UsageError(f"--input-option takes KEY=VALUE, not {option!r}")
+            raise click.UsageError(f"--input-option takes KEY=VALUE, not {option!r}.")
     return dict(option.split("=", 1) for option in options)
 
 
@@ -145,7 +145,7 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - a bug still gets a sentence, not a traceback
-        text = f"unexpected {type(error).__name__}: {error}; please report it with --debug's output"
+        text = f"unexpected {type(error).__name__}: {error}; please report it with --debug's output."
         sys.exit(_fail(text, EXIT_FAILURE))
 
 

@@ -1,12 +1,12 @@
 """Everything that can go wrong, in one tree.
 
-    RcnnLiveError            exit 1
-    ├── UsageError           exit 2: wrong option, unknown model, missing file, no display
-    ├── ModelError           weights that are missing, damaged or of another model
-    ├── SourceError          a source that cannot be opened or read
-    │   └── SourceTimeout    it was silent for longer than its deadline
-    ├── SinkError            an output that cannot be opened, written or finished
-    └── PipelineError        the pipeline itself: a lost frame, a thread that would not end
+RcnnLiveError            exit 1
+├── UsageError           exit 2: wrong option, unknown model, missing file, no display
+├── ModelError           weights that are missing, damaged or of another model
+├── SourceError          a source that cannot be opened or read
+│   └── SourceTimeout    it was silent for longer than its deadline
+├── SinkError            an output that cannot be opened, written or finished
+└── PipelineError        the pipeline itself: a lost frame, a thread that would not end
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from ddsketch import DDSketch
 from stream.frame import FrameTrace
 
 RECENT_FRAMES = 120  # what the live view and the HUD look back on
-QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+QUANTILES = (0.50, 0.95, 0.99)
 TOTAL = "total"
 
 
@@ -79,7 +79,7 @@ class Meter:
         """Percentiles over the whole run: ``total`` (packet arrival to last sink), each stage."""
         with self._lock:
             return {
-                name: Latency(*(sketch.get_quantile_value(q) for q in QUANTILES.values()))
+                name: Latency(*(sketch.get_quantile_value(q) or 0.0 for q in QUANTILES))
                 for name, sketch in sorted(
                     self._sketches.items(), key=lambda item: item[0] != TOTAL
                 )

@@ -73,7 +73,7 @@ class Pipeline(ABC):
 
     @abstractmethod
     def finish(self) -> None:
-        """After the end: raise the first error of any stage, or PipelineError if a frame is lost."""
+        """After the end: raise the first error of any stage, PipelineError if a frame is lost."""
 
     def queue_statistics(self) -> dict[str, QueueStatistics]:
         """Stage to the queue before it; empty without queues."""
@@ -117,7 +117,7 @@ class Pipeline(ABC):
         if counts.in_flight != 0:
             raise PipelineError(
                 f"{counts.in_flight} of {counts.captured} frames are unaccounted for: please "
-                "report this as a bug"
+                "report this as a bug."
             )
 
     def __enter__(self) -> Self:

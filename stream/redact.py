@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import re
 
-# scheme://user:password@host: everything up to the last @ before the path
-_USER_INFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^/?#\s'\"]*@", re.IGNORECASE)
+# scheme://user:password@host: everything up to the last @, as a password may hold a slash
+_USER_INFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s'\"]*@", re.IGNORECASE)
 _SECRET_PARAMETER = re.compile(
     r"(?P<name>[?&](?:[\w-]*(?:pass|pwd|token|secret|key|auth|sig)[\w-]*|user(?:name)?)=)[^&#\s'\"]+",
     re.IGNORECASE,
@@ -14,7 +14,7 @@ _SECRET_PARAMETER = re.compile(
 
 
 def redact(text: str) -> str:
-    """``text`` with user and password in every URL, and secret query values, replaced by ``***``."""
+    """``text`` with ``***`` for user and password in every URL and for secret query values."""
     text = _USER_INFO.sub(r"\g<scheme>***@", text)
     return _SECRET_PARAMETER.sub(r"\g<name>***", text)
 

@@ -99,7 +99,8 @@ def blend_mask(picture: Image, mask: Floats, box: Floats, color: Color, pen: Pen
     region = picture[y : y + inside.shape[0], x : x + inside.shape[1]]
     tinted = cv2.convertScaleAbs(region, alpha=1 - MASK_OPACITY)
     # whole numbers: with fractions OpenCV would add in floating point, at twice the time
-    cv2.add(tinted, (*(round(MASK_OPACITY * part) for part in color), 0), tinted)
+    tint = np.array([*(round(MASK_OPACITY * part) for part in color), 0], np.float64)
+    cv2.add(tinted, tint, tinted)
     cv2.copyTo(tinted, inside, region)
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     contours = [cv2.approxPolyDP(contour, OUTLINE_TOLERANCE, True) for contour in contours]

@@ -77,7 +77,9 @@ def run(settings: RunSettings) -> dict[str, Any]:
     """
     stop_requests: list[str] = []
     source = create_source(settings.source, options=settings.source_options)
-    window = Window("rcnn-live", lambda: stop_requests.append("window")) if settings.window else None
+    window = (
+        Window("rcnn-live", lambda: stop_requests.append("window")) if settings.window else None
+    )
     sinks = _sinks(settings, window)
     runtime = _load_runtime(settings)
     pipeline = _assemble(settings, source, runtime, sinks)
@@ -102,7 +104,7 @@ def _sinks(settings: RunSettings, window: Window | None) -> list[Sink]:
     sinks: list[Sink] = []
     for path in (settings.record, settings.summary):
         if path is not None and path.exists() and path.resolve() == Path(settings.source).resolve():
-            raise UsageError(f"{path} is the source itself: give the output another name")
+            raise UsageError(f"{path} is the source itself: give the output another name.")
     if settings.summary is not None:
         check_writable(settings.summary, "--summary")
     if settings.record is not None:
@@ -164,9 +166,7 @@ def _frames_to_come(pipeline: Pipeline, settings: RunSettings) -> int | None:
     return min((count for count in counts if count is not None), default=None)
 
 
-def _drive(
-    pipeline: Pipeline, stop_requests: list[str], pumps: list[Callable[[], None]]
-) -> None:
+def _drive(pipeline: Pipeline, stop_requests: list[str], pumps: list[Callable[[], None]]) -> None:
     """Look after the pipeline from the main thread until it has ended."""
     pipeline.start()
     while not pipeline.wait(POLL_SECONDS):

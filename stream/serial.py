@@ -20,12 +20,10 @@ class SerialPipeline(Pipeline):
         """See ``Pipeline.start``; the source is opened by the first ``wait``."""
 
     def stop(self) -> None:
-        """See ``Pipeline.stop``."""
         self._stop_requested.set()
         self._source.interrupt()
 
     def wait(self, timeout_seconds: float) -> bool:
-        """See ``Pipeline.wait``; processes at least one frame."""
         until = time.monotonic() + timeout_seconds
         try:
             while not self._ended:
@@ -38,7 +36,6 @@ class SerialPipeline(Pipeline):
         return self._ended
 
     def finish(self) -> None:
-        """See ``Pipeline.finish``."""
         if self._error is not None:
             raise self._error
         self._check_ledger()

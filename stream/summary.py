@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,10 +57,10 @@ def write_summary(summary: dict[str, Any], path: Path) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise SinkError(f"--summary {path} cannot be written: {error.strerror}") from error
+        raise SinkError(f"--summary {path} cannot be written: {error.strerror}.") from error
 
 
 def sentence(summary: dict[str, Any]) -> str:

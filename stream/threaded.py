@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from stream.bounded_queue import BoundedQueue, Policy, QueueClosed, QueueStatistics
@@ -39,18 +40,15 @@ class ThreadedPipeline(Pipeline):
         self._abandoned: list[str] = []
 
     def start(self) -> None:
-        """See ``Pipeline.start``."""
         self._workers[0].start()
 
     def stop(self) -> None:
-        """See ``Pipeline.stop``."""
         if self._stopped_at is None:
             self._stopped_at = time.monotonic()
         self._stop_requested.set()
         self._source.interrupt()
 
     def wait(self, timeout_seconds: float) -> bool:
-        """See ``Pipeline.wait``."""
         until = time.monotonic() + timeout_seconds
         while running := [worker for worker in list(self._workers) if not worker.join(0)]:
             if self._errors:
@@ -75,18 +73,16 @@ class ThreadedPipeline(Pipeline):
         return bool(self._abandoned)
 
     def finish(self) -> None:
-        """See ``Pipeline.finish``."""
         if self._errors:
             raise self._errors[0]
         if self._abandoned:
             raise PipelineError(
                 f"{' and '.join(self._abandoned)} did not stop within {STOP_SECONDS:g} s and was "
-                "left behind"
+                "left behind."
             )
         self._check_ledger()
 
     def queue_statistics(self) -> dict[str, QueueStatistics]:
-        """See ``Pipeline.queue_statistics``."""
         queues = zip(self._stages, self._queues, strict=False)
         return {stage.name: queue.statistics() for stage, queue in queues}
 
@@ -117,9 +113,8 @@ class ThreadedPipeline(Pipeline):
             self._queues.append(BoundedQueue(QUEUE_CAPACITY, self.policy, self._dropper(stage)))
         ready = [threading.Event() for _ in self._stages]
         for number, stage in enumerate(self._stages):
-            self._workers.append(
-                Worker(stage.name, lambda n=number: self._run_stage(n, info, ready[n]))
-            )
+            run = partial(self._run_stage, number, info, ready[number])
+            self._workers.append(Worker(stage.name, run))
             self._workers[-1].start()
         if self.policy is Policy.BLOCK:
             # a file can wait; frames read while the model warms up would only look late

@@ -64,7 +64,7 @@ def number_in(image: Image) -> int:
         seen = image[height // 4, int(width * x)].astype(int)
         assert np.abs(seen - colour).max() < 40, f"expected {colour}, got {seen}"
     row = image[height * 3 // 4].mean(axis=1)
-    return sum((row[int((bit + 0.5) * width / BITS)] > 128) << bit for bit in range(BITS))
+    return int(sum((row[int((bit + 0.5) * width / BITS)] > 128) << bit for bit in range(BITS)))
 
 
 def encode(
@@ -275,6 +275,26 @@ def no_initial_keyframe(folder: Path) -> Clip:
         pts=whole.pts[12:],
         time_base=whole.time_base,
         frame_count=31,
+    )
+
+
+def frame_lost(folder: Path) -> Clip:
+    """The transport stream without frame 15; what a live view shows of it.
+
+    FFmpeg notices the gap while it still holds frame 13, and marks that as damaged.
+    """
+    whole = transport_stream(folder)
+    with av.open(str(whole.path)) as container:
+        positions = [packet.pos for packet in container.demux(video=0) if packet.pos is not None]
+    content = whole.path.read_bytes()
+    path = folder / "frame_lost.ts"
+    path.write_bytes(content[: positions[15]] + content[positions[16] :])
+    return _clip(
+        path,
+        numbers=(*range(13), *range(24, 36)),
+        pts=None,
+        time_base=whole.time_base,
+        frame_count=None,
     )
 
 

@@ -167,7 +167,8 @@ def _serve(port: str, clip: dict[str, Any], credentials: list[str]) -> None:
     if credentials:
         _protect(GstRtspServer, server, factory, *credentials)
     server.attach(None)
-    print("port", server.get_bound_port(), flush=True)
+    sys.stdout.write(f"port {server.get_bound_port()}\n")
+    sys.stdout.flush()
     GLib.MainLoop().run()
 
 

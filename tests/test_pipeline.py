@@ -190,14 +190,14 @@ def test_a_reader_that_cannot_be_interrupted_is_named_and_left() -> None:
     source.release.set()
 
 
-def test_no_thread_is_left(kind: type[Pipeline] = ThreadedPipeline) -> None:
+def test_no_thread_is_left() -> None:
     before = set(threading.enumerate())
     for stages in (
         build_stages(OneBoxRuntime(), [Collector()]),
         with_failure("second", "process", Collector()),
         with_failure("first", "open", Collector()),
     ):
-        run_to_end(kind(NumberedSource(100), stages))
+        run_to_end(ThreadedPipeline(NumberedSource(100), stages))
     assert set(threading.enumerate()) == before
 
 
@@ -246,9 +246,7 @@ def test_a_live_source_with_a_slow_sink_stays_fresh() -> None:
 def test_the_user_overrides_the_policy_of_the_source() -> None:
     sink = Collector(seconds=0.01)
     source = NumberedSource(40, is_live=True, period_seconds=0.001)
-    pipeline = ThreadedPipeline(
-        source, build_stages(OneBoxRuntime(), [sink]), policy=Policy.BLOCK
-    )
+    pipeline = ThreadedPipeline(source, build_stages(OneBoxRuntime(), [sink]), policy=Policy.BLOCK)
     run_to_end(pipeline)
     pipeline.finish()
     assert sink.indices == list(range(40))

@@ -242,5 +242,3 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
         assert len(times) > 10
     finally:
         subprocess.run(["umount", str(small)], check=True)
-
-

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,15 +11,19 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from models.roi_masks import paste, to_rle
 
 FRAME = 160, 120  # (width, height) px
-EDGE_SHARE = 0.002  # of a frame's pixels may differ: those whose probability is 0.5 but for rounding
+EDGE_SHARE = (
+    0.002  # of a frame's pixels may differ: those whose probability is 0.5 but for rounding
+)
 
 
 def smooth_mask(seed: int) -> np.ndarray:
     """(28,28) like a mask head's output: smooth, from 0 to 1."""
     coarse = np.random.default_rng(seed).uniform(0, 1, (1, 1, 5, 5)).astype(np.float32)
-    return torch.nn.functional.interpolate(torch.from_numpy(coarse), (28, 28), mode="bicubic")[
-        0, 0
-    ].clamp(0, 1).numpy()
+    return (
+        torch.nn.functional.interpolate(torch.from_numpy(coarse), (28, 28), mode="bicubic")[0, 0]
+        .clamp(0, 1)
+        .numpy()
+    )
 
 
 def pasted(mask: np.ndarray, box: np.ndarray) -> np.ndarray:
@@ -64,6 +69,7 @@ def test_paste_is_exactly_torchvisions_away_from_the_edge() -> None:
     assert pasted(mask, box).sum() > 1000
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 @given(boxes(), st.integers(0, 1000))
 def test_rle_decodes_to_the_same_pixels(box: np.ndarray, seed: int) -> None:
     mask = smooth_mask(seed)

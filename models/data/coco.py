@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,8 +49,9 @@ class CocoPeople(Dataset[Sample]):
             if not path.exists():
                 raise FileNotFoundError(f"{path} does not exist")
         coco = COCO()
-        coco.dataset = _read_json(annotations)
-        coco.createIndex()
+        coco.dataset = json.loads(annotations.read_text(encoding="utf-8"))
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+            coco.createIndex()
         crowded = {
             annotation["image_id"]
             for annotation in coco.dataset["annotations"]
@@ -69,7 +74,7 @@ class CocoPeople(Dataset[Sample]):
     def _take(self, ids: tuple[int, ...]) -> CocoPeople:
         return CocoPeople(self.coco, self.folder, ids)
 
-    def _people(self, image_id: int) -> list[dict[str, object]]:
+    def _people(self, image_id: int) -> list[dict[str, Any]]:
         return [
             annotation
             for annotation in self.coco.imgToAnns[image_id]
@@ -88,18 +93,11 @@ class CocoPeople(Dataset[Sample]):
         boxes = np.zeros((len(people), 4), np.float32)
         for row, person in enumerate(people):
             masks[row] = self.coco.annToMask(person)
-            x, y, width, height = person["bbox"]  # type: ignore[misc]
+            x, y, width, height = person["bbox"]
             boxes[row] = x, y, x + width, y + height
         target = person_target(torch.from_numpy(boxes), torch.from_numpy(masks), image_id=index)
         return tv_tensors.Image(picture), target
 
 
-def _is_person(coco: COCO, annotation: dict[str, int]) -> bool:
+def _is_person(coco: COCO, annotation: dict[str, Any]) -> bool:
     return bool(coco.cats[annotation["category_id"]]["name"] == "person")
-
-
-def _read_json(path: Path) -> dict[str, list[dict[str, int]]]:
-    import json
-
-    parsed: dict[str, list[dict[str, int]]] = json.loads(path.read_text())
-    return parsed

@@ -100,7 +100,7 @@ def person_target(boxes: Tensor, masks: Tensor, *, image_id: int) -> dict[str, T
         image_id: number of the picture in its set.
     """
     return {
-        "boxes": tv_tensors.BoundingBoxes(  # type: ignore[call-overload]
+        "boxes": tv_tensors.BoundingBoxes(
             boxes.float(), format="XYXY", canvas_size=tuple(masks.shape[-2:])
         ),
         "labels": torch.ones(len(boxes), dtype=torch.int64),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -35,7 +37,7 @@ def pick_device(name: str) -> str:
     return name
 
 
-class _CanvasTransform(GeneralizedRCNNTransform):
+class _CanvasTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision has no types
     """Normalises and pads only: the frame comes resized, and the result stays in canvas px.
 
     torchvision's own would resize again, and paste every mask over the whole frame.
@@ -63,6 +65,9 @@ class TorchEager(Runtime):
         min_score: objects below are dropped before their masks are computed.
         device: one of ``DEVICES``.
         canvas_side: length in px of the canvas's shorter side, None for the model's own.
+
+    Raises:
+        UsageError: if the device is not here, or the model's canvas has one size only.
     """
 
     name = "torch"
@@ -85,8 +90,13 @@ class TorchEager(Runtime):
         self._model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _take_over_resize(self, canvas_side: int | None) -> None:
-        own = self._model.transform
+        own = cast("GeneralizedRCNNTransform", self._model.transform)
         self._fixed_size: tuple[int, int] | None = own.fixed_size
+        if self._fixed_size is not None and canvas_side is not None:
+            width, height = self._fixed_size
+            raise UsageError(
+                f"{self.model_name} always works at {width}x{height} px: leave out --canvas-side"
+            )
         self._min_side = float(canvas_side or own.min_size[-1])
         self._max_side = own.max_size * self._min_side / own.min_size[-1]
         self._model.transform = _CanvasTransform(

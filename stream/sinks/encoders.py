@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import cache
+from typing import cast
 
 import av
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 
 from stream.errors import SinkError
 
@@ -31,12 +33,12 @@ def pick_encoder() -> tuple[str, dict[str, str]]:
         if _works(name, options):
             return name, options
     names = " nor ".join(name for name, _ in CANDIDATES)
-    raise SinkError(f"this FFmpeg can encode H.264 with neither {names}: reinstall the package av")
+    raise SinkError(f"This FFmpeg can encode H.264 with neither {names}: reinstall the package av.")
 
 
 def _works(name: str, options: dict[str, str]) -> bool:
     try:
-        encoder = av.CodecContext.create(name, "w")
+        encoder = cast("VideoCodecContext", av.CodecContext.create(name, "w"))
         encoder.width, encoder.height, encoder.pix_fmt = 256, 256, "yuv420p"
         encoder.time_base, encoder.options = Fraction(1, 25), options
         grey = av.VideoFrame.from_ndarray(np.full((256, 256, 3), 128, np.uint8), format="rgb24")

@@ -30,7 +30,6 @@ class EventLog(Sink):
         self._lines, self._masks = JsonLines(target, "--events"), masks
 
     def write(self, job: Job) -> None:
-        """See ``Sink.write``."""
         assert job.detections is not None
         frame = job.frame
         self._lines.write(
@@ -59,5 +58,4 @@ class EventLog(Sink):
         return rows
 
     def close(self) -> None:
-        """See ``Sink.close``."""
         self._lines.close()

@@ -40,12 +40,16 @@ class JsonLines:
         line = json.dumps(row, separators=(",", ":"), ensure_ascii=False) + "\n"
         try:
             if self._file is None:
-                is_stdout = self._target == STDOUT
-                self._file = sys.stdout if is_stdout else Path(self._target).open("w", encoding="utf-8")
+                self._file = self._open()
             self._file.write(line)
             self._file.flush()
         except OSError as error:
             raise self._failure(error) from error
+
+    def _open(self) -> TextIO:
+        if self._target == STDOUT:
+            return sys.stdout
+        return Path(self._target).open("w", encoding="utf-8")
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
@@ -60,5 +64,5 @@ class JsonLines:
         if isinstance(error, BrokenPipeError):
             # the interpreter flushes stdout once more at exit, which would fail again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return SinkError(f"{self._option} -: the program that read standard output has ended")
-        return SinkError(f"{self._option} {self._target} cannot be written: {error.strerror}")
+            return SinkError(f"{self._option} -: the program that read standard output has ended.")
+        return SinkError(f"{self._option} {self._target} cannot be written: {error.strerror}.")

@@ -20,14 +20,14 @@ def check_writable(path: Path, option: str) -> Path:
     """
     folder = path.parent
     if path.is_dir():
-        raise UsageError(f"{option} {path} is a folder: give the name of a file")
+        raise UsageError(f"{option} {path} is a folder: give the name of a file.")
     if not folder.is_dir():
-        raise UsageError(f"{option} {path}: the folder {folder} does not exist, create it first")
+        raise UsageError(f"{option} {path}: the folder {folder} does not exist, create it first.")
     try:
         if path.exists():
             path.open("ab").close()
         else:
             tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise UsageError(f"{option} {path} cannot be written: {error.strerror}") from error
+        raise UsageError(f"{option} {path} cannot be written: {error.strerror}.") from error
     return path

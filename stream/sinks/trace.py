@@ -27,7 +27,6 @@ class TraceLog(Sink):
         self._lines = JsonLines(target, "--trace")
 
     def write(self, job: Job) -> None:
-        """See ``Sink.write``."""
         self._lines.write(
             {
                 "index": job.frame.index,
@@ -39,7 +38,6 @@ class TraceLog(Sink):
         )
 
     def close(self) -> None:
-        """See ``Sink.close``."""
         self._lines.close()
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import av
 import cv2
+import numpy as np
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
@@ -22,8 +22,6 @@ from stream.sources.base import SourceInfo
 
 if TYPE_CHECKING:
     from stream.stages import Job
-
-log = logging.getLogger(__name__)
 
 # hybrid_fragmented: fragments while it is written, so that a kill or a full disk leaves a playable
 # file; a plain MP4 once it is closed. use_editlist keeps a start time other than zero, and
@@ -61,7 +59,7 @@ class VideoFile(Sink):
     def __init__(self, path: Path) -> None:
         if path.suffix.lower() not in CONTAINER_OPTIONS:
             raise UsageError(
-                f"--record {path}: give a name that ends in {', '.join(CONTAINER_OPTIONS)}"
+                f"--record {path}: give a name that ends in {', '.join(CONTAINER_OPTIONS)}."
             )
         self.path = check_writable(path, "--record")
         self._container: OutputContainer | None = None
@@ -70,11 +68,9 @@ class VideoFile(Sink):
         self._origin = 0
 
     def open(self, info: SourceInfo) -> None:
-        """See ``Sink.open``."""
         self._info = info
 
     def write(self, job: Job) -> None:
-        """See ``Sink.write``."""
         assert job.picture is not None
         try:
             if self._container is None:
@@ -96,7 +92,7 @@ class VideoFile(Sink):
         self._container = av.open(
             str(self.path), "w", options=CONTAINER_OPTIONS[self.path.suffix.lower()]
         )
-        stream = self._container.add_stream(name, rate=rate)
+        stream = cast("VideoStream", self._container.add_stream(name, rate=rate))
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
         stream.time_base = stream.codec_context.time_base = job.frame.time_base
@@ -111,10 +107,10 @@ class VideoFile(Sink):
         right = width + width % 2 - picture.shape[1]
         if bottom == 0 and right == 0:
             return picture
-        return cv2.copyMakeBorder(picture, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        padded = cv2.copyMakeBorder(picture, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        return np.asarray(padded, np.uint8)
 
     def close(self) -> None:
-        """See ``Sink.close``."""
         container, self._container = self._container, None
         if container is None:
             return
@@ -130,6 +126,6 @@ class VideoFile(Sink):
     def _failure(self, error: Exception) -> SinkError:
         reason = getattr(error, "strerror", None) or str(error)
         return SinkError(
-            f"the recording {self.path} could not be written: {reason}; what was written until "
-            "then stays playable"
+            f"The recording {self.path} could not be written: {reason}; what was written until "
+            "then stays playable."
         )

@@ -35,7 +35,7 @@ def check_display() -> None:
     if not has_display:
         raise UsageError(
             "--window needs a display and neither DISPLAY nor WAYLAND_DISPLAY is set: leave it "
-            "out, or use --record FILE"
+            "out, or use --record FILE."
         )
 
 
@@ -65,7 +65,6 @@ class Window(Sink):
         self._paused = False
 
     def write(self, job: Job) -> None:
-        """See ``Sink.write``."""
         with self._lock:
             self._newest = job.picture
 

@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from stream.errors import SourceTimeout
+from stream.errors import SourceError, SourceTimeout
 from stream.sources.av_explain import AV_ERRORS, explain, is_timeout
 from stream.sources.timing import ArrivalTimes
 
@@ -114,6 +114,8 @@ class AvReader:
                 return None
             if is_timeout(error):
                 raise self._silence() from None
+            if self._is_live and isinstance(error, OSError):
+                raise SourceError(f"{self._name} was disconnected.") from None
             if self._is_live or not self._has_shown_picture:
                 raise explain(error, self._name, doing="read") from None
             logger.warning("%s is damaged: it ends early.", self._name)

@@ -78,7 +78,8 @@ def _local(uri: str, options: SourceOptions) -> FrameSource:
                 else VideoFile(path, options=options)
             )
         if glob.has_magic(uri):
-            return _pictures(uri, map(Path, glob.glob(str(path), recursive=True)), options)
+            found = glob.glob(str(path), recursive=True)  # noqa: PTH207 - a pattern may be absolute
+            return _pictures(uri, map(Path, found), options)
         if path.exists():
             raise UsageError(f"{uri} is neither a file nor a folder: {_ALLOWED}.")
         raise UsageError(f"There is no {uri!r}: {_near_name(path) or f'{_ALLOWED}.'}")

@@ -13,6 +13,8 @@ from stream.sources.av_source import AvInput, AvSource
 from stream.sources.options import SourceOptions
 
 _FORMATS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
+# FFmpeg's default on macOS, 29.97 frames per second, is refused by most of its cameras.
+_OPTIONS = {"darwin": {"framerate": "30"}}
 
 
 class Webcam(AvSource):
@@ -27,7 +29,7 @@ class Webcam(AvSource):
                 name=f"camera {camera}" if camera.isdecimal() else camera,
                 url=_url(self._device, sys.platform),
                 format=_FORMATS[sys.platform],
-                options=options.input_options,
+                options=_OPTIONS.get(sys.platform, {}) | dict(options.input_options),
                 is_live=True,
                 ends=False,
                 open_timeout_seconds=options.open_timeout_seconds,

@@ -1,0 +1,1 @@
+"""The embedded weights, as package data."""

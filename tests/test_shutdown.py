@@ -1,0 +1,135 @@
+"""The whole program under signals and accidents: it ends within 5 s and the recording plays."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import pytest
+import rtsp_server
+from source_cases import byte_server
+
+ROOT = Path(__file__).resolve().parents[1]
+STOP_SECONDS = 5.0
+SLACK_SECONDS = 3.0  # for the interpreter to leave, on a busy machine
+
+
+@contextmanager
+def program(*arguments: object, folder: Path, **options: object) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stream", "run", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,  # type: ignore[call-overload]
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_events(path: Path, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists() or len(path.read_text().splitlines()) < count:
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def seconds_to_end(process: subprocess.Popen[str]) -> float:
+    began = time.monotonic()
+    process.wait(30)
+    return time.monotonic() - began
+
+
+def recorded(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("source", ["demo", "demo:live"])
+def test_a_signal_ends_it_in_order(tmp_path: Path, number: signal.Signals, source: str) -> None:
+    outputs = ("--record", "out.mp4", "--events", "out.jsonl", "--summary", "s.json")
+    with program(source, *outputs, folder=tmp_path) as process:
+        wait_for_events(tmp_path / "out.jsonl", 3, process)
+        process.send_signal(number)
+        assert seconds_to_end(process) < STOP_SECONDS + SLACK_SECONDS
+        assert process.returncode == 0
+    summary = json.loads((tmp_path / "s.json").read_text())
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    frames = summary["frames"]
+    assert frames["captured"] == frames["emitted"] + sum(frames["dropped"].values())
+    assert recorded(tmp_path / "out.mp4") == len(lines) == frames["emitted"]
+    assert json.loads(lines[-1])
+
+
+def test_a_silent_server_does_not_hold_it_up(tmp_path: Path) -> None:
+    """It accepts the connection and never says a word."""
+    with byte_server(b"") as port:
+        with program(f"tcp://127.0.0.1:{port}", folder=tmp_path) as process:
+            time.sleep(6)
+            process.send_signal(signal.SIGTERM)
+            assert seconds_to_end(process) < STOP_SECONDS + SLACK_SECONDS
+
+
+def test_a_server_that_dies_leaves_a_finished_recording(tmp_path: Path) -> None:
+    rtsp_server.require()
+    with rtsp_server.rtsp_server() as server:
+        outputs = ("--record", "out.mp4", "--events", "out.jsonl")
+        with program(server.url(), *outputs, folder=tmp_path) as process:
+            wait_for_events(tmp_path / "out.jsonl", 3, process)
+            server.kill()
+            assert seconds_to_end(process) < STOP_SECONDS + SLACK_SECONDS
+            assert process.stderr is not None
+            assert "disconnected" in process.stderr.read().splitlines()[-1]
+            assert process.returncode == 1
+    assert recorded(tmp_path / "out.mp4") == len((tmp_path / "out.jsonl").read_text().splitlines())
+
+
+def test_a_full_disk_ends_it_in_order(tmp_path: Path) -> None:
+    """A file size limit stands in for the disk: no file may grow beyond 60 kB."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    with program(
+        "demo", "--record", "out.mp4", "--quiet", folder=tmp_path, preexec_fn=limit
+    ) as process:
+        process.wait(100)
+        assert process.stderr is not None
+        (message,) = process.stderr.read().splitlines()
+    assert process.returncode == 1
+    assert message.startswith(
+        "rcnn-live: The recording out.mp4 could not be written: File too large"
+    )
+
+
+def test_a_reader_that_leaves_ends_it_in_order(tmp_path: Path) -> None:
+    """As in ``rcnn-live run demo --events - | head -1``."""
+    with program(
+        "demo", "--events", "-", "--record", "out.mp4", "--quiet",
+        folder=tmp_path, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["index"] == 0
+        process.stdout.close()
+        assert seconds_to_end(process) < STOP_SECONDS + SLACK_SECONDS
+        assert process.stderr is not None
+        (message,) = process.stderr.read().splitlines()
+    assert process.returncode == 1
+    assert message == "rcnn-live: --events -: the program that read standard output has ended."
+    assert recorded(tmp_path / "out.mp4") >= 1
