@@ -6,6 +6,7 @@ Every error is one sentence on standard error; exit code 2 means wrong usage, 1 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from stream.bounded_queue import Policy
-from stream.errors import RcnnLiveError
+from stream.errors import RcnnLiveError, ThreadLeftBehind
 from stream.redact import RedactingFilter, redact
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -140,6 +141,10 @@ def main() -> None:
         commands(standalone_mode=False)
     except click.ClickException as error:
         sys.exit(_fail(error.format_message(), EXIT_USAGE))
+    except ThreadLeftBehind as error:
+        code = _fail(str(error), error.exit_code)
+        sys.stdout.flush()
+        os._exit(code)  # an orderly exit would pull torch from under that thread, and abort
     except RcnnLiveError as error:
         sys.exit(_fail(str(error), error.exit_code))
     except (KeyboardInterrupt, click.Abort):

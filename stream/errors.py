@@ -6,7 +6,8 @@ RcnnLiveError            exit 1
 ├── SourceError          a source that cannot be opened or read
 │   └── SourceTimeout    it was silent for longer than its deadline
 ├── SinkError            an output that cannot be opened, written or finished
-└── PipelineError        the pipeline itself: a lost frame, a thread that would not end
+└── PipelineError        the pipeline broke a promise of its own: a lost frame
+    └── ThreadLeftBehind a thread would not end in time
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ class PipelineError(RcnnLiveError):
     """The pipeline broke one of its own promises."""
 
 
+class ThreadLeftBehind(PipelineError):
+    """A thread would not end in time and still runs: leave without tearing the process down."""
+
+
 __all__ = [
     "ModelError",
     "PipelineError",
@@ -37,5 +42,6 @@ __all__ = [
     "SinkError",
     "SourceError",
     "SourceTimeout",
+    "ThreadLeftBehind",
     "UsageError",
 ]

@@ -36,8 +36,8 @@ SKELETON = (
 
 
 # (saturation, value): the golden ratio comes close to a hue it has used after 13, 21, 34 and 55
-# steps, none of them a multiple of four
-_TONES = ((0.55, 1.0), (0.85, 1.0), (1.0, 0.8), (0.4, 0.85))
+# steps, none of them a multiple of six
+_TONES = ((0.6, 1.0), (0.85, 1.0), (0.6, 0.7), (0.85, 0.9), (0.4, 0.9), (0.6, 0.8))
 
 
 @lru_cache(maxsize=1024)

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from stream.bounded_queue import BoundedQueue, Policy, QueueClosed, QueueStatistics
-from stream.errors import PipelineError
+from stream.errors import ThreadLeftBehind
 from stream.pipeline import Pipeline
 from stream.sources.base import SourceInfo
 from stream.stages import CAPTURE, Job, Stage
@@ -76,7 +76,7 @@ class ThreadedPipeline(Pipeline):
         if self._errors:
             raise self._errors[0]
         if self._abandoned:
-            raise PipelineError(
+            raise ThreadLeftBehind(
                 f"{' and '.join(self._abandoned)} did not stop within {STOP_SECONDS:g} s and was "
                 "left behind."
             )

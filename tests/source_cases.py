@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
-import os
-import shutil
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -18,8 +15,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import media
-import pytest
 import rtsp_server
+from xvfb import xvfb
 
 from stream.frame import Frame
 from stream.sources import FrameSource
@@ -138,24 +135,14 @@ def rtsp_case(folder: Path) -> Iterator[Case]:
 
 @contextmanager
 def screen_case(folder: Path) -> Iterator[Case]:
-    if not shutil.which("Xvfb"):
-        pytest.skip("Xvfb is not installed")
-    read_end, write_end = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "160x120x24"]
-    with subprocess.Popen(command, pass_fds=[write_end], stderr=subprocess.DEVNULL) as xvfb:
-        os.close(write_end)
-        try:
-            with os.fdopen(read_end) as pipe:
-                display = pipe.readline().strip()
-            yield Case(
-                uri=f"screen::{display}",
-                size=(160, 120),
-                is_live=True,
-                is_endless=True,
-                time_base=Fraction(1, 1_000_000),
-            )
-        finally:
-            xvfb.terminate()
+    with xvfb(160, 120) as display:
+        yield Case(
+            uri=f"screen:{display}",
+            size=(160, 120),
+            is_live=True,
+            is_endless=True,
+            time_base=Fraction(1, 1_000_000),
+        )
 
 
 TEST_PICTURE = "testsrc2=size=96x64:rate=50"

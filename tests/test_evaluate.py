@@ -33,7 +33,9 @@ def sample(boxes: Boxes) -> Sample:
     return picture, person_target(tensor, masks, image_id=0)
 
 
-def detections(boxes: Boxes, *, masks: bool = True, scores: list[float] | None = None) -> Detections:
+def detections(
+    boxes: Boxes, *, masks: bool = True, scores: list[float] | None = None
+) -> Detections:
     count = len(boxes)
     return Detections(
         boxes=np.array(boxes, np.float32).reshape(-1, 4),
@@ -104,9 +106,9 @@ def test_confident_errors_cost_more_than_doubtful_ones() -> None:
     wrong = (100.0, 5.0, 140.0, 40.0)
     boxes = SCENES[0]
     results = [
-        evaluate(
-            in_turn(detections((*boxes, wrong), scores=[0.8, 0.7, doubt])), [sample(boxes)]
-        )["box"].ap
+        evaluate(in_turn(detections((*boxes, wrong), scores=[0.8, 0.7, doubt])), [sample(boxes)])[
+            "box"
+        ].ap
         for doubt in (0.1, 0.95)
     ]
     assert results[0] == pytest.approx(1.0)

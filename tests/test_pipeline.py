@@ -9,7 +9,7 @@ import pytest
 from pieces import Collector, FailingStage, NumberedSource, OneBoxRuntime
 
 from stream.bounded_queue import Policy
-from stream.errors import PipelineError, SourceError
+from stream.errors import PipelineError, SourceError, ThreadLeftBehind
 from stream.pipeline import Pipeline
 from stream.serial import SerialPipeline
 from stream.stages import Emit, Stage, build_stages
@@ -184,7 +184,7 @@ def test_a_reader_that_cannot_be_interrupted_is_named_and_left() -> None:
     while not pipeline.wait(0.05):
         pass
     assert time.monotonic() - began < STOP_SECONDS + 1
-    with pytest.raises(PipelineError, match="capture did not stop within 5 s"):
+    with pytest.raises(ThreadLeftBehind, match="capture did not stop within 5 s"):
         pipeline.finish()
     assert sink.closed == 1  # what could be finished is finished
     source.release.set()

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,6 @@ from pathlib import Path
 import av
 import pytest
 import rtsp_server
-from source_cases import byte_server
 
 ROOT = Path(__file__).resolve().parents[1]
 STOP_SECONDS = 5.0
@@ -78,16 +78,20 @@ def test_a_signal_ends_it_in_order(tmp_path: Path, number: signal.Signals, sourc
 
 def test_a_silent_server_does_not_hold_it_up(tmp_path: Path) -> None:
     """It accepts the connection and never says a word."""
-    with byte_server(b"") as port:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
         with program(f"tcp://127.0.0.1:{port}", folder=tmp_path) as process:
-            time.sleep(6)
+            server.settimeout(60)
+            connection, _ = server.accept()  # from now on it waits for data
+            time.sleep(0.5)
             process.send_signal(signal.SIGTERM)
             assert seconds_to_end(process) < STOP_SECONDS + SLACK_SECONDS
+            connection.close()
 
 
 def test_a_server_that_dies_leaves_a_finished_recording(tmp_path: Path) -> None:
     rtsp_server.require()
-    with rtsp_server.rtsp_server() as server:
+    with rtsp_server.rtsp_server(tmp_path) as server:
         outputs = ("--record", "out.mp4", "--events", "out.jsonl")
         with program(server.url(), *outputs, folder=tmp_path) as process:
             wait_for_events(tmp_path / "out.jsonl", 3, process)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -23,6 +23,15 @@ from models.runtimes.torch_eager import DEVICES, TorchEager, pick_device
 from models.zoo import LoadedModel
 
 CANVAS = 224, 176  # (width, height) px of a frame that the model of these tests does not resize
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Models this small are slower on two threads, and much slower on busy cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def decisive_model() -> nn.Module:

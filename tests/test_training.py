@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -38,6 +39,15 @@ def draw(number: int) -> tuple[np.ndarray, np.ndarray]:
     return picture, mask
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tensors this small are slower on two threads, and much slower on busy cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def penn_fudan(tmp_path: Path) -> PennFudan:
     root = tmp_path / "PennFudanPed"
@@ -54,6 +64,7 @@ def small_model() -> MaskRCNN:
     torch.manual_seed(0)
     model = mask_rcnn_person()
     model.transform.min_size, model.transform.max_size = (SIZE[1],), SIZE[0]
+    model.roi_heads.fg_bg_sampler.batch_size_per_image = 16
     return model
 
 

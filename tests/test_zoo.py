@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -20,6 +21,15 @@ from models.runtimes.torch_eager import TorchEager
 
 LIGHT = "fasterrcnn_mobilenet_v3_large_320_fpn"
 LIGHT_WEIGHTS = torchvision.models.get_model_weights(LIGHT).DEFAULT
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Models this small are slower on two threads, and much slower on busy cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def random_model(name: str, **settings: Any) -> nn.Module:
@@ -112,7 +122,7 @@ def test_missing_weights_file_is_wrong_usage(tmp_path: Path) -> None:
 
 
 def test_unknown_model_is_wrong_usage_with_a_suggestion() -> None:
-    with pytest.raises(UsageError, match="did you mean .*maskrcnn_resnet50_fpn") as raised:
+    with pytest.raises(UsageError, match=r"did you mean .*maskrcnn_resnet50_fpn") as raised:
         zoo.load("mask_rcnn_resnet50")
     assert raised.value.exit_code == 2
     assert "\n" not in str(raised.value)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# resizable, and no toolbar: its buttons do what the mouse wheel does
+WINDOW_FLAGS = cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL
+
 
 def check_display() -> None:
     """OpenCV aborts the whole process when it finds no display, so ask first.
@@ -58,6 +61,8 @@ class Window(Sink):
 
     def __init__(self, title: str, on_quit: Callable[[], None]) -> None:
         check_display()
+        # OpenCV's Qt brings no fonts along and complains of it in five lines
+        os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
         self._title, self._on_quit = title, on_quit
         self._lock = threading.Lock()
         self._newest: Image | None = None
@@ -77,7 +82,7 @@ class Window(Sink):
             picture, self._newest = self._newest, None
         if picture is not None and not self._paused:
             if self._shown is None:
-                cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+                cv2.namedWindow(self._title, WINDOW_FLAGS)
                 cv2.resizeWindow(self._title, picture.shape[1], picture.shape[0])
             cv2.imshow(self._title, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             self._shown = picture
