@@ -50,11 +50,13 @@ def evaluate(
     images: list[dict[str, Any]] = []
     truths: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
+    has_masks = False
     for image_id, (picture, target) in enumerate(samples, start=1):
         height, width = picture.shape[-2:]
         images.append({"id": image_id, "width": width, "height": height})
         truths += _truths(target, image_id)
         found = detect(np.ascontiguousarray(picture.permute(1, 2, 0).numpy()))
+        has_masks |= found.masks is not None
         results += _results(found, image_id, (width, height))
 
     categories = sorted({row["category_id"] for row in truths})
@@ -64,7 +66,7 @@ def evaluate(
         "categories": [{"id": category, "name": str(category)} for category in categories],
     }
     kinds = {"box": "bbox"}
-    if any("segmentation" in row for row in results):
+    if has_masks:
         kinds["mask"] = "segm"
     return {name: _score(ground_truth, results, kind) for name, kind in kinds.items()}
 

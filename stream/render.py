@@ -75,20 +75,23 @@ class Pen:
 def draw_detections(picture: Image, detections: Detections) -> None:
     """Draw every object on ``picture`` in place, the most certain last and so on top."""
     pen = Pen(picture)
-    order = range(len(detections) - 1, -1, -1)
     colors = [color_of(int(label)) for label in detections.labels]
-    corners = [_corners(picture, box) for box in detections.boxes]
+    visible = {
+        i: corners
+        for i in range(len(detections) - 1, -1, -1)
+        if (corners := _corners(picture, detections.boxes[i])) is not None
+    }
     if detections.masks is not None:
-        for i in order:
+        for i in visible:
             blend_mask(picture, detections.masks[i], detections.boxes[i], colors[i], pen)
-    for i in order:
-        _draw_box(picture, corners[i], colors[i], pen)
+    for i, corners in visible.items():
+        _draw_box(picture, corners, colors[i], pen)
         if detections.keypoints is not None:
             _draw_pose(picture, detections.keypoints[i], colors[i], pen)
     names = detections.names()
-    for i in order:
+    for i, corners in visible.items():
         text = f"{names[i]} {detections.scores[i]:.2f}"
-        _draw_label(picture, text, corners[i], colors[i], pen)
+        _draw_label(picture, text, corners, colors[i], pen)
 
 
 def blend_mask(picture: Image, mask: Floats, box: Floats, color: Color, pen: Pen) -> None:
@@ -117,16 +120,13 @@ def _corners(picture: Image, box: Floats) -> Corners | None:
     return max(left, 0), max(top, 0), min(right, width - 1), min(bottom, height - 1)
 
 
-def _draw_box(picture: Image, corners: Corners | None, color: Color, pen: Pen) -> None:
-    if corners is not None:
-        cv2.rectangle(picture, corners[:2], corners[2:], _rim(color), pen.line + 2)
-        cv2.rectangle(picture, corners[:2], corners[2:], color, pen.line)
+def _draw_box(picture: Image, corners: Corners, color: Color, pen: Pen) -> None:
+    cv2.rectangle(picture, corners[:2], corners[2:], _rim(color), pen.line + 2)
+    cv2.rectangle(picture, corners[:2], corners[2:], color, pen.line)
 
 
-def _draw_label(picture: Image, text: str, corners: Corners | None, color: Color, pen: Pen) -> None:
+def _draw_label(picture: Image, text: str, corners: Corners, color: Color, pen: Pen) -> None:
     """Text on a plate that stands on its box, or hangs inside where there is no room above."""
-    if corners is None:
-        return
     left, top, _, _ = corners
     (width, height), base = cv2.getTextSize(text, FONT, pen.text, pen.text_line)
     margin = pen.line + 1

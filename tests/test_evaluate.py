@@ -83,8 +83,10 @@ def test_shifted_boxes_count_at_low_thresholds_alone() -> None:
     assert found.ap == pytest.approx(0.6)
 
 
-def test_far_boxes_score_nothing() -> None:
-    found = evaluate(in_turn(detections(((100, 60, 150, 110),))), [sample(((5, 5, 50, 50),))])
+def test_boxes_side_by_side_score_nothing() -> None:
+    found = evaluate(
+        in_turn(detections(((150, 100, 160, 110),))), [sample(((140, 100, 150, 110),))]
+    )
     assert found["box"] == AveragePrecision(0, 0, 0)
 
 

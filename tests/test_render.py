@@ -322,6 +322,17 @@ def test_a_label_never_leaves_the_picture(
     assert ys.max() - ys.min() + 1 == height + base + margin
 
 
+def test_a_label_without_room_above_or_below_moves_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "_draw_box", lambda *arguments: None)
+    tall, low = grey(320, 240, 0), grey(320, 24, 0)
+    for picture in (tall, low):
+        draw_detections(picture, objects([(10.0, 12.0, 60.0, 23.0)], masks=False))
+    rows = [np.flatnonzero(picture.any(axis=(1, 2))) for picture in (tall, low)]
+    assert len(rows[0]) == len(rows[1])
+    assert rows[0][0] == 12
+    assert rows[1][-1] == 23
+
+
 def test_masks_tint_and_do_not_hide() -> None:
     picture = grey(320, 240)
     picture[110:130] = 180  # a bar behind the person

@@ -138,13 +138,19 @@ def test_resized_frame_gives_torchvisions_result_to_half_a_pixel(
     assert np.median(overlaps) > 0.95
 
 
-def test_canvas_side_is_torchvisions_min_size(model: nn.Module) -> None:
-    frame = smooth_frame(320, 240)
+@pytest.mark.parametrize(
+    ("size", "resized_size"), [((320, 240), (160, 120)), ((640, 160), (218, 54))]
+)
+def test_canvas_side_is_torchvisions_min_size(
+    model: nn.Module, size: tuple[int, int], resized_size: tuple[int, int]
+) -> None:
+    """And the longer side's limit stays in proportion to it."""
+    frame = smooth_frame(*size)
     smaller = copy.deepcopy(model)
     smaller.transform.min_size, smaller.transform.max_size = (120,), 320 * 120 / CANVAS[1]
     expected = by_torchvision(smaller, frame)
     with runtime_of(model, canvas_side=120) as runtime:
-        assert runtime.preprocess(frame).pixels.shape == (3, 120, 160)
+        assert runtime.preprocess(frame).pixels.shape == (3, *resized_size[::-1])
         assert matches(runtime.detect(frame), expected)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -29,15 +28,10 @@ def person_augmentation() -> v2.Transform:
             v2.RandomChoice([v2.Identity(), zoom_out, crop], p=[0.4, 0.3, 0.3]),
             v2.RandomPhotometricDistort(p=0.5),
             v2.RandomGrayscale(p=0.05),
-            v2.SanitizeBoundingBoxes(min_size=4, labels_getter=_per_object),
+            v2.SanitizeBoundingBoxes(min_size=4),
             v2.ToDtype(torch.float32, scale=True),
         ]
     )
-
-
-def _per_object(sample: Sample) -> tuple[Tensor, Tensor]:
-    """The tensors with one row an object that must lose a row when its box is dropped."""
-    return sample[1]["labels"], sample[1]["masks"]
 
 
 class Augmented(Dataset[Sample]):
