@@ -148,9 +148,11 @@ def main() -> None:
     except RcnnLiveError as error:
         sys.exit(_fail(str(error), error.exit_code))
     except (KeyboardInterrupt, click.Abort):
-        sys.exit(EXIT_INTERRUPTED)
+        os._exit(EXIT_INTERRUPTED)  # asked for twice: whatever still runs is left as it is
     except Exception as error:  # noqa: BLE001 - a bug still gets a sentence, not a traceback
-        text = f"unexpected {type(error).__name__}: {error}; please report it with --debug's output."
+        text = (
+            f"unexpected {type(error).__name__}: {error}; please report it with --debug's output."
+        )
         sys.exit(_fail(text, EXIT_FAILURE))
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from models import zoo
 from models.runtimes.base import Runtime
+from models.runtimes.cpu import one_thread
 from models.runtimes.torch_eager import TorchEager
 from stream.bounded_queue import Policy
 from stream.errors import UsageError
@@ -93,18 +94,35 @@ def run(settings: RunSettings) -> dict[str, Any]:
         if window is not None:
             window.destroy()
         summary = summarize(pipeline, runtime, redact(settings.source))
-        if settings.summary is not None and summary["frames"]["captured"]:
-            write_summary(summary, settings.summary)
-    console.print(sentence(summary), highlight=False, soft_wrap=True)
+        if summary["frames"]["captured"]:
+            console.print(sentence(summary), highlight=False, soft_wrap=True)
+            if settings.summary is not None:
+                write_summary(summary, settings.summary)
     return summary
+
+
+def _check_outputs(settings: RunSettings) -> None:
+    """Refuse outputs that would overwrite the source or each other."""
+    targets = {
+        "--record": settings.record,
+        "--events": settings.events,
+        "--trace": settings.trace,
+        "--summary": settings.summary,
+    }
+    taken = {Path(settings.source).resolve(): "the source"}
+    for option, target in targets.items():
+        if target is None:
+            continue
+        path = Path(target).resolve()
+        if path in taken:
+            raise UsageError(f"{option} {target} is {taken[path]} already: give it another name.")
+        taken[path] = option
 
 
 def _sinks(settings: RunSettings, window: Window | None) -> list[Sink]:
     """The outputs asked for, checked; the trace last, so that it sees the others' time."""
     sinks: list[Sink] = []
-    for path in (settings.record, settings.summary):
-        if path is not None and path.exists() and path.resolve() == Path(settings.source).resolve():
-            raise UsageError(f"{path} is the source itself: give the output another name.")
+    _check_outputs(settings)
     if settings.summary is not None:
         check_writable(settings.summary, "--summary")
     if settings.record is not None:
@@ -119,8 +137,10 @@ def _sinks(settings: RunSettings, window: Window | None) -> list[Sink]:
 
 
 def _load_runtime(settings: RunSettings) -> Runtime:
+    with one_thread():
+        loaded = zoo.load(settings.model, settings.weights)
     runtime = TorchEager(
-        zoo.load(settings.model, settings.weights),
+        loaded,
         min_score=settings.min_score,
         device=settings.device,
         canvas_side=settings.canvas_side,

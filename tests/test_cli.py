@@ -130,7 +130,8 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
         "fasterrcnn_resnet50_fpn",
     ),
     "damaged weights": (["demo", "--weights", "damaged.pth"], 1, "damaged.pth"),
-    "source as output": (["clip.mp4", "--record", "clip.mp4"], 2, "the source itself"),
+    "source as output": (["clip.mp4", "--record", "clip.mp4"], 2, "is the source already"),
+    "one file twice": (["demo", "--events", "a", "--trace", "a"], 2, "is --events already"),
 }
 
 

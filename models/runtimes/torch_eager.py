@@ -13,6 +13,7 @@ from models.detections import Detections
 from models.errors import ModelError, UsageError
 from models.letterbox import Image, Letterbox
 from models.runtimes.base import Canvas, Runtime
+from models.runtimes.cpu import keep_freed_memory, one_thread
 from models.zoo import LoadedModel
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -87,7 +88,9 @@ class TorchEager(Runtime):
         self._take_over_resize(canvas_side)
         # R-CNNs keep the threshold in their heads, single-stage detectors in the model itself
         getattr(self._model, "roi_heads", self._model).score_thresh = min_score
-        self._model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        keep_freed_memory()
+        with one_thread():
+            self._model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _take_over_resize(self, canvas_side: int | None) -> None:
         own = cast("GeneralizedRCNNTransform", self._model.transform)
@@ -104,7 +107,7 @@ class TorchEager(Runtime):
         )
 
     def preprocess(self, image: Image) -> Canvas:
-        """A float RGB tensor (3,h,w) in 0..1 on the CPU."""
+        """An RGB array (h,w,3) uint8; it is ``infer`` that has PyTorch touch it."""
         frame_size = image.shape[1], image.shape[0]
         if self._fixed_size is not None:
             letterbox = Letterbox(frame_size, self._fixed_size)
@@ -112,8 +115,7 @@ class TorchEager(Runtime):
             letterbox = Letterbox.by_sides(
                 frame_size, min_side=self._min_side, max_side=self._max_side
             )
-        resized = np.ascontiguousarray(letterbox.resize(image))
-        return Canvas(torch.from_numpy(resized).permute(2, 0, 1).float().div_(255), letterbox)
+        return Canvas(np.ascontiguousarray(letterbox.resize(image)), letterbox)
 
     @torch.inference_mode()
     def infer(self, canvas: Canvas) -> Detections:
@@ -123,7 +125,8 @@ class TorchEager(Runtime):
             ModelError: if the device runs out of memory.
         """
         try:
-            (found,) = self._model([canvas.pixels.to(self.device)])
+            pixels = torch.from_numpy(canvas.pixels).to(self.device)
+            (found,) = self._model([pixels.permute(2, 0, 1).float().div_(255)])
         except torch.OutOfMemoryError as error:
             raise ModelError(
                 f"{self.model_name} does not fit into the memory of {self.device}: give a smaller "
