@@ -47,7 +47,7 @@ class Checkpoint:
             head = file.read(len(_LFS_MARK))
         if head == _LFS_MARK:
             raise ModelError(
-                f"{path} is a git-lfs pointer, not the weights: run 'git lfs pull' where it is from"
+                f"{path} is a git-lfs pointer, not the weights: run 'git lfs pull' where it is from."
             )
         if path.suffix == ".safetensors":
             return cls(path, *_read_safetensors(path))
@@ -78,7 +78,7 @@ class Checkpoint:
             raise ModelError(
                 f"{self.path} does not hold weights of {model_name}: {len(missing)} tensors are "
                 f"missing, {len(surplus)} are not part of it and {len(reshaped)} have another "
-                "shape; give the --model they were trained with"
+                "shape; give the --model they were trained with."
             )
         model.load_state_dict(self.state, strict=False)  # what may differ was compared above
 
@@ -103,7 +103,7 @@ def _class_names(path: Path, text: str) -> tuple[str, ...]:
     except ValueError:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ModelError(f"the class names in {path} are not a JSON list of strings: {text!r}")
+        raise ModelError(f"The class names in {path} are not a JSON list of strings: {text!r}.")
     return tuple(names)
 
 
@@ -115,13 +115,13 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         if "unsupported global" in str(error).lower():
             raise ModelError(
                 f"{path} holds more than weights, which is not safe to load: save "
-                "model.state_dict() alone"
+                "model.state_dict() alone."
             ) from error
         raise _damaged(path) from error
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]  # torchvision's reference training scripts nest it
     if not _is_state_dict(content):
-        raise ModelError(f"{path} is not a state dict: save model.state_dict() alone")
+        raise ModelError(f"{path} is not a state dict: save model.state_dict() alone.")
     return content
 
 
@@ -136,5 +136,5 @@ def _is_state_dict(content: object) -> TypeGuard[dict[str, Tensor]]:
 def _damaged(path: Path) -> ModelError:
     return ModelError(
         f"{path} is not a readable weights file: it may be truncated; fetch it again "
-        "(.safetensors and .pth are read)"
+        "(.safetensors and .pth are read)."
     )

@@ -62,7 +62,7 @@ def load(name: str = EMBEDDED, weights: Path | None = None) -> LoadedModel:
     """
     if name not in model_names():
         close = difflib.get_close_matches(name, model_names(), n=3) or [EMBEDDED]
-        raise UsageError(f"there is no model {name!r}: did you mean {' or '.join(close)}?")
+        raise UsageError(f"There is no model {name!r}: did you mean {' or '.join(close)}?")
     if name == EMBEDDED:
         checkpoint = Checkpoint.read(weights or EMBEDDED_WEIGHTS)
         return _from_checkpoint(name, checkpoint, PERSON_CLASSES, mask_rcnn_person)
@@ -96,7 +96,7 @@ def _from_checkpoint(
         if len(class_names) != count:
             raise ModelError(
                 f"{checkpoint.path} names {len(class_names)} classes, but its weights tell "
-                f"{count} apart, background included"
+                f"{count} apart, background included."
             )
     elif count == len(default_names):
         class_names = default_names
@@ -112,6 +112,6 @@ def _download(name: str) -> nn.Module:
         return cast("nn.Module", torchvision.models.get_model(name, weights="DEFAULT"))
     except (URLError, OSError, RuntimeError) as error:
         raise ModelError(
-            f"the COCO weights of {name} could not be downloaded: connect to the network, give a "
-            f"local copy with --weights FILE, or use the embedded --model {EMBEDDED}"
+            f"The COCO weights of {name} could not be downloaded: connect to the network, give a "
+            f"local copy with --weights FILE, or use the embedded --model {EMBEDDED}."
         ) from error

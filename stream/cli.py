@@ -85,6 +85,12 @@ def run(debug: bool, **flags: Any) -> None:
     SOURCE is a video file, an rtsp:// or http:// URL, a webcam (0, /dev/video1), a folder or glob
     of pictures, 'screen', 'lavfi:GRAPH', 'demo' or 'demo:live'.
     """
+    if flags["source"].partition(":")[0] == "screen":
+        if flags["window"]:
+            raise click.UsageError("A screen cannot be shown in a --window: use --record FILE.")
+        # PyAV and OpenCV each bring an X11 library; whichever is loaded first works, and a screen
+        # is captured by PyAV's. stream.run loads OpenCV's first, which the window needs.
+        import av  # noqa: F401
     # torch takes seconds to import: --help and usage errors should not wait for it
     from stream.run import RunSettings
     from stream.run import run as run_settings

@@ -197,7 +197,7 @@ def test_a_full_disk_leaves_a_recording_that_plays(tmp_path: Path, suffix: str) 
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     messages = done.stderr.strip().splitlines()
-    assert messages[0].startswith(f"SinkError the recording {path} could not be written: File too")
+    assert messages[0].startswith(f"SinkError The recording {path} could not be written: File too")
     assert all(message.startswith("SinkError") for message in messages)
     assert path.stat().st_size <= limit
     times, _ = played(path)

@@ -150,7 +150,7 @@ def test_canvas_side_is_torchvisions_min_size(
     smaller.transform.min_size, smaller.transform.max_size = (120,), 320 * 120 / CANVAS[1]
     expected = by_torchvision(smaller, frame)
     with runtime_of(model, canvas_side=120) as runtime:
-        assert runtime.preprocess(frame).pixels.shape == (3, *resized_size[::-1])
+        assert runtime.preprocess(frame).pixels.shape == (*resized_size[::-1], 3)
         assert matches(runtime.detect(frame), expected)
 
 
@@ -283,12 +283,12 @@ def test_absent_device_is_wrong_usage(
     here()(monkeypatch)
     with pytest.raises(UsageError) as raised:
         runtime_of(model, device=device)
-    assert str(raised.value) == f"there is no {device} device here: use --device cpu"
+    assert str(raised.value) == f"There is no {device} device here: use --device cpu."
     assert raised.value.exit_code == 2
 
 
 def test_unknown_device_is_wrong_usage() -> None:
-    with pytest.raises(UsageError, match="there is no tpu device here"):
+    with pytest.raises(UsageError, match="There is no tpu device here"):
         pick_device("tpu")
 
 

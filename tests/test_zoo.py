@@ -149,7 +149,7 @@ def test_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failure: Ex
     with pytest.raises(ModelError) as raised:
         zoo.load(LIGHT)
     message = str(raised.value)
-    assert f"the COCO weights of {LIGHT} could not be downloaded" in message
+    assert f"The COCO weights of {LIGHT} could not be downloaded" in message
     assert "--weights FILE" in message
     assert "\n" not in message
     assert raised.value.exit_code == 1

@@ -17,7 +17,9 @@ def xvfb(width: int, height: int) -> Iterator[str]:
     if not shutil.which("Xvfb"):
         pytest.skip("Xvfb is not installed")
     read_end, write_end = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", f"{width}x{height}x24"]
+    # -noreset: it would start anew when its last client leaves, and crash one that just comes
+    command = ["Xvfb", "-noreset", "-displayfd", str(write_end)]
+    command += ["-screen", "0", f"{width}x{height}x24"]
     with subprocess.Popen(command, pass_fds=[write_end], stderr=subprocess.DEVNULL) as server:
         os.close(write_end)
         try:

@@ -34,7 +34,7 @@ def pick_device(name: str) -> str:
         return next(device for device, present in here.items() if present)
     if not here.get(name, False):
         usable = " or ".join(device for device, present in here.items() if present)
-        raise UsageError(f"there is no {name} device here: use --device {usable}")
+        raise UsageError(f"There is no {name} device here: use --device {usable}.")
     return name
 
 
@@ -98,7 +98,7 @@ class TorchEager(Runtime):
         if self._fixed_size is not None and canvas_side is not None:
             width, height = self._fixed_size
             raise UsageError(
-                f"{self.model_name} always works at {width}x{height} px: leave out --canvas-side"
+                f"{self.model_name} always works at {width}x{height} px: leave out --canvas-side."
             )
         self._min_side = float(canvas_side or own.min_size[-1])
         self._max_side = own.max_size * self._min_side / own.min_size[-1]
@@ -130,7 +130,7 @@ class TorchEager(Runtime):
         except torch.OutOfMemoryError as error:
             raise ModelError(
                 f"{self.model_name} does not fit into the memory of {self.device}: give a smaller "
-                "--canvas-side or a smaller --model"
+                "--canvas-side or a smaller --model."
             ) from error
         arrays = {name: value.float().cpu().numpy() for name, value in found.items()}
         masks, keypoints = arrays.get("masks"), arrays.get("keypoints")
