@@ -47,7 +47,7 @@ class Checkpoint:
             head = file.read(len(_LFS_MARK))
         if head == _LFS_MARK:
             raise ModelError(
-                f"{path} is a git-lfs pointer, not the weights: run 'git lfs pull' where it is from."
+                f"{path} is a git-lfs pointer, not the weights: run 'git lfs pull' at its source."
             )
         if path.suffix == ".safetensors":
             return cls(path, *_read_safetensors(path))
