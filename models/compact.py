@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import mobilenet_v2
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -28,7 +29,8 @@ ANCHOR_SIZES = ((24,), (48,), (96,), (192,), (320,))
 ASPECT_RATIOS = ((0.5, 1.0, 2.0, 3.0),) * len(ANCHOR_SIZES)  # height / width; people are tall
 BOX_HEAD_WIDTH = 512
 MASK_HEAD_WIDTHS = (128, 128, 128, 128)
-MIN_SIDE, MAX_SIDE = 384, 704  # px
+MIN_SIDE, MAX_SIDE = 448, 800  # px: the largest 16:9 canvas, in steps of 64, below 8 GFLOPs
+FROZEN_BLOCKS = 4  # the body's first ones, at strides 2 and 4: edges and colours need no training
 
 
 def separable_conv(channels: int) -> nn.Sequential:
@@ -66,9 +68,30 @@ class SeparableRPNHead(nn.Module):
         ]
 
 
+def folded_mobilenet_v2(state: dict[str, Tensor] | None = None) -> nn.Sequential:
+    """MobileNetV2's features, every BatchNorm folded into the convolution before it.
+
+    Args:
+        state: torchvision's ``mobilenet_v2`` state dict; None leaves the weights random.
+
+    Raises:
+        RuntimeError: if the state dict is another model's (torch names the tensors).
+    """
+    classifier = mobilenet_v2(weights=None, norm_layer=FrozenBatchNorm2d)
+    if state is not None:
+        classifier.load_state_dict(state)
+    features: nn.Sequential = classifier.features.eval()
+    for block in [module for module in features.modules() if isinstance(module, nn.Sequential)]:
+        for index in range(1, len(block)):
+            if isinstance(block[index], FrozenBatchNorm2d):
+                block[index - 1] = fuse_conv_bn_eval(block[index - 1], block[index])
+                block[index] = nn.Identity()
+    return features
+
+
 def mobilenet_v2_fpn() -> BackboneWithFPN:
-    """MobileNetV2 with frozen BatchNorm under a 96-channel separable FPN of five levels."""
-    body = mobilenet_v2(weights=None, norm_layer=FrozenBatchNorm2d).features
+    """MobileNetV2 under a 96-channel separable FPN of five levels."""
+    body = folded_mobilenet_v2()
     taps = OrderedDict((str(block), str(level)) for level, block in enumerate(BODY_TAPS))
     tap_channels = [24, 32, 96, 1280]
     backbone = BackboneWithFPN(body, taps, tap_channels, FPN_CHANNELS)
@@ -117,7 +140,12 @@ def load_imagenet_body(model: MaskRCNN, state: dict[str, Tensor]) -> None:
     """Start the body from a classifier: ``state`` is torchvision's ``mobilenet_v2`` state dict.
 
     Raises:
-        RuntimeError: if the state dict lacks one of the body's tensors (torch names them).
+        RuntimeError: if the state dict is another model's (torch names the tensors).
     """
-    body_keys = model.backbone.body.state_dict().keys()
-    model.backbone.body.load_state_dict({key: state[f"features.{key}"] for key in body_keys})
+    model.backbone.body.load_state_dict(folded_mobilenet_v2(state).state_dict())
+
+
+def freeze_first_blocks(model: MaskRCNN) -> None:
+    """Keep the body's first blocks as they are: a third of a training step's time."""
+    for block in list(model.backbone.body.values())[:FROZEN_BLOCKS]:
+        block.requires_grad_(False)

@@ -25,3 +25,7 @@ class UsageError(RcnnLiveError):
 
 class ModelError(RcnnLiveError):
     """A model or its weights could not be loaded, or do not fit each other."""
+
+
+class DataError(RcnnLiveError):
+    """Labelled pictures could not be read, or contradict themselves."""

@@ -3,6 +3,7 @@
 RcnnLiveError            exit 1
 ├── UsageError           exit 2: wrong option, unknown model, missing file, no display
 ├── ModelError           weights that are missing, damaged or of another model
+├── DataError            labelled pictures that are unreadable or contradict themselves
 ├── SourceError          a source that cannot be opened or read
 │   └── SourceTimeout    it was silent for longer than its deadline
 ├── SinkError            an output that cannot be opened, written or finished
@@ -12,7 +13,7 @@ RcnnLiveError            exit 1
 
 from __future__ import annotations
 
-from models.errors import ModelError, RcnnLiveError, UsageError
+from models.errors import DataError, ModelError, RcnnLiveError, UsageError
 
 
 class SourceError(RcnnLiveError):
