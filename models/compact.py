@@ -71,6 +71,8 @@ class SeparableRPNHead(nn.Module):
 def folded_mobilenet_v2(state: dict[str, Tensor] | None = None) -> nn.Sequential:
     """MobileNetV2's features, every BatchNorm folded into the convolution before it.
 
+    The biases that come of it are not trained, as torchvision does not train a frozen BatchNorm.
+
     Args:
         state: torchvision's ``mobilenet_v2`` state dict; None leaves the weights random.
 
@@ -146,6 +148,6 @@ def load_imagenet_body(model: MaskRCNN, state: dict[str, Tensor]) -> None:
 
 
 def freeze_first_blocks(model: MaskRCNN) -> None:
-    """Keep the body's first blocks as they are: a third of a training step's time."""
+    """Keep the body's first blocks as they are, which saves a third of a training step."""
     for block in list(model.backbone.body.values())[:FROZEN_BLOCKS]:
         block.requires_grad_(False)

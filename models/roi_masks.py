@@ -1,8 +1,8 @@
 """From a 28x28 mask over a box to pixels of the frame, inside that box only.
 
 The geometry is torchvision's ``paste_masks_in_image`` (after detectron2's first form), which
-resizes the padded mask over the box grown by the same share. Nothing here ever makes a full-frame
-mask but ``to_rle``, whose format asks for one; 28 masks at 1080p would be 55 MB.
+resizes the padded mask over the box grown by the same share. Only evaluation and formats that
+ask for it make a full-frame mask (``paste_whole``); 28 masks at 1080p would be 55 MB.
 """
 
 from __future__ import annotations
@@ -58,11 +58,16 @@ def paste(mask: Floats, box: Floats, frame_size: tuple[int, int]) -> tuple[int, 
     return x0, y0, inside.view(np.uint8)
 
 
-def to_rle(mask: Floats, box: Floats, frame_size: tuple[int, int]) -> Rle:
-    """One mask in COCO's run-length form over the whole frame. Arguments as ``paste``."""
+def paste_whole(mask: Floats, box: Floats, frame_size: tuple[int, int]) -> Binary:
+    """One mask over the whole frame, (H,W) of 0 and 1. Arguments as ``paste``."""
     width, height = frame_size
     full = np.zeros((height, width), np.uint8, order="F")
     x, y, crop = paste(mask, box, frame_size)
     full[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
-    encoded = coco_mask.encode(full)
-    return Rle(size=[height, width], counts=encoded["counts"].decode("ascii"))
+    return full
+
+
+def to_rle(mask: Floats, box: Floats, frame_size: tuple[int, int]) -> Rle:
+    """One mask in COCO's run-length form over the whole frame. Arguments as ``paste``."""
+    encoded = coco_mask.encode(paste_whole(mask, box, frame_size))
+    return Rle(size=[frame_size[1], frame_size[0]], counts=encoded["counts"].decode("ascii"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -60,23 +59,14 @@ def load(name: str = EMBEDDED, weights: Path | None = None) -> LoadedModel:
         UsageError: if there is no model of that name or no such file.
         ModelError: if the weights cannot be had or belong to another model.
     """
-    if name not in model_names():
-        close = difflib.get_close_matches(name, model_names(), n=3) or [EMBEDDED]
-        raise UsageError(f"There is no model {name!r}: did you mean {' or '.join(close)}?")
+    _check_name(name)
     if name == EMBEDDED:
-        checkpoint = Checkpoint.read(weights or EMBEDDED_WEIGHTS)
-        return _from_checkpoint(name, checkpoint, PERSON_CLASSES, mask_rcnn_person)
-    categories = tuple(torchvision.models.get_model_weights(name).DEFAULT.meta["categories"])
+        class_names, weights = PERSON_CLASSES, weights or EMBEDDED_WEIGHTS
+    else:
+        class_names = tuple(torchvision.models.get_model_weights(name).DEFAULT.meta["categories"])
     if weights is None:
-        return LoadedModel(name, _download(name).eval(), categories)
-
-    def build(*, num_classes: int) -> nn.Module:
-        model = torchvision.models.get_model(
-            name, weights=None, weights_backbone=None, num_classes=num_classes
-        )
-        return cast("nn.Module", model)
-
-    loaded = _from_checkpoint(name, Checkpoint.read(weights), categories, build)
+        return LoadedModel(name, _download(name).eval(), class_names)
+    loaded = _from_checkpoint(name, Checkpoint.read(weights), class_names)
     if weights.name in _WITHOUT_EPS:
         for module in loaded.module.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -84,11 +74,33 @@ def load(name: str = EMBEDDED, weights: Path | None = None) -> LoadedModel:
     return loaded
 
 
+def build(name: str, *, num_classes: int) -> nn.Module:
+    """A model with random weights.
+
+    Args:
+        name: one of ``model_names()``.
+        num_classes: classes with background as class 0.
+
+    Raises:
+        UsageError: if there is no model of that name.
+    """
+    _check_name(name)
+    if name == EMBEDDED:
+        return mask_rcnn_person(num_classes=num_classes)
+    model: nn.Module = torchvision.models.get_model(
+        name, weights=None, weights_backbone=None, num_classes=num_classes
+    )
+    return model
+
+
+def _check_name(name: str) -> None:
+    if name not in model_names():
+        close = difflib.get_close_matches(name, model_names(), n=3) or [EMBEDDED]
+        raise UsageError(f"There is no model {name!r}: did you mean {' or '.join(close)}?")
+
+
 def _from_checkpoint(
-    name: str,
-    checkpoint: Checkpoint,
-    default_names: tuple[str, ...],
-    build: Callable[..., nn.Module],
+    name: str, checkpoint: Checkpoint, default_names: tuple[str, ...]
 ) -> LoadedModel:
     count = checkpoint.class_count() or len(checkpoint.class_names or default_names)
     if checkpoint.class_names is not None:
@@ -102,7 +114,7 @@ def _from_checkpoint(
         class_names = default_names
     else:
         class_names = ("__background__", *(f"class {label}" for label in range(1, count)))
-    model = build(num_classes=count)
+    model = build(name, num_classes=count)
     checkpoint.load_into(model, name)
     return LoadedModel(name, model.eval(), class_names)
 

@@ -1,4 +1,4 @@
-"""The command line: ``rcnn-live run`` and ``rcnn-live models``.
+"""The command line: ``rcnn-live run``, ``train``, ``eval`` and ``models``.
 
 Every error is one sentence on standard error; exit code 2 means wrong usage, 1 a failure.
 """
@@ -16,6 +16,8 @@ import click
 from rich.console import Console
 from rich.logging import RichHandler
 
+from models.evaluation.command import evaluate
+from models.training.command import train
 from stream.bounded_queue import Policy
 from stream.errors import RcnnLiveError, ThreadLeftBehind
 from stream.redact import RedactingFilter, redact
@@ -122,6 +124,10 @@ def models() -> None:
 
     for name in model_names():
         click.echo(name)
+
+
+commands.add_command(train)
+commands.add_command(evaluate)
 
 
 def _pairs(options: tuple[str, ...]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 THREAD_GRACE_SECONDS = 2.0
 KNOWN_THREADS = ("pydevd.", "execnet")  # a debugger's, a test distributor's: not the tests' own
@@ -80,3 +81,12 @@ def _threads_since(before: set[threading.Thread]) -> list[threading.Thread]:
         for thread in threading.enumerate()
         if thread not in before and not thread.name.startswith(KNOWN_THREADS)
     ]
+
+
+@pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """Tensors as small as in tests are slower on two threads, and much slower on busy cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

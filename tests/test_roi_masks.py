@@ -69,7 +69,6 @@ def test_paste_is_exactly_torchvisions_away_from_the_edge() -> None:
     assert pasted(mask, box).sum() > 1000
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 @given(boxes(), st.integers(0, 1000))
 def test_rle_decodes_to_the_same_pixels(box: np.ndarray, seed: int) -> None:
     mask = smooth_mask(seed)

@@ -105,7 +105,6 @@ def test_contract_an_impossible_path_is_refused_at_once(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 def test_events_hold_what_was_found(tmp_path: Path) -> None:
     sink = EventLog(str(tmp_path / "e.jsonl"), masks=True)
     sink.open(INFO)

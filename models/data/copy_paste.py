@@ -6,14 +6,17 @@ becomes a new scene, with new backgrounds and new people in front of one another
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.ops import masks_to_boxes
 from torchvision.transforms.v2 import functional
 
-from models.data.penn_fudan import Sample
+from models.data.samples import LabelledPictures, Sample
+from models.errors import UsageError
 
 MAX_PASTED = 3
 HEIGHT_RANGE = (0.25, 0.95)  # of a pasted object, as a share of the picture's height
@@ -21,31 +24,45 @@ SCALE_RANGE = (0.4, 1.6)  # of its own size
 MIN_VISIBLE = 0.25  # an object covered by more than the rest of this share is forgotten
 
 
-class CopyPaste(Dataset[Sample]):
+class CopyPaste(LabelledPictures):
     """A set into whose pictures objects of another set are pasted.
 
     Args:
-        samples: pictures (3,H,W) uint8 with targets that have masks.
-        donors: where the objects come from; each of its pictures has at least one.
+        samples: pictures with masks, without keypoints.
+        donors: where the objects come from; the same set when None.
         probability: share of the pictures that get any.
     """
 
     def __init__(
-        self, samples: Dataset[Sample], donors: Dataset[Sample], *, probability: float = 0.5
+        self,
+        samples: LabelledPictures,
+        donors: LabelledPictures | None = None,
+        *,
+        probability: float = 0.5,
     ) -> None:
-        self.samples, self.donors, self.probability = samples, donors, probability
+        if not samples.has_masks or samples.keypoint_names:
+            raise UsageError("Copy-paste needs objects with masks, and none with keypoints.")
+        self.samples, self.donors, self.probability = samples, donors or samples, probability
+        self.class_names, self.has_masks = samples.class_names, True
 
     def __len__(self) -> int:
-        return len(self.samples)  # type: ignore[arg-type]
+        return len(self.samples)
+
+    def path(self, index: int) -> Path:
+        """The file of the picture that is pasted into."""
+        return self.samples.path(index)
+
+    def take(self, indices: Sequence[int]) -> CopyPaste:
+        return CopyPaste(self.samples.take(indices), self.donors, probability=self.probability)
 
     def __getitem__(self, index: int) -> Sample:
         """The sample with up to ``MAX_PASTED`` objects more, random each time it is read."""
         picture, target = self.samples[index]
         if torch.rand(()) >= self.probability:
             return picture, target
-        donor, donated = self.donors[_below(len(self.donors))]  # type: ignore[arg-type]
-        order = torch.randperm(len(donated["masks"]))
-        for row in order[: 1 + _below(MAX_PASTED)].tolist():
+        donor, donated = self.donors[_below(len(self.donors))]
+        whole = torch.nonzero(~donated["iscrowd"] & donated["masks"].flatten(1).any(1)).flatten()
+        for row in whole[torch.randperm(len(whole))][: 1 + _below(MAX_PASTED)].tolist():
             picture, target = _paste(
                 picture, target, donor, donated["masks"][row], donated["labels"][row]
             )
@@ -57,7 +74,10 @@ def _paste(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     height, width = picture.shape[-2:]
     left, top, right, bottom = masks_to_boxes(mask[None])[0].int().tolist()
-    cut, shape = donor[:, top : bottom + 1, left : right + 1], mask[top : bottom + 1, left : right + 1]
+    cut, shape = (
+        donor[:, top : bottom + 1, left : right + 1],
+        mask[top : bottom + 1, left : right + 1],
+    )
     smallest, tallest = (share * height / shape.shape[0] for share in HEIGHT_RANGE)
     scale = min(max(_between(*SCALE_RANGE), smallest), tallest)
     size = [max(2, round(side * scale)) for side in shape.shape]
@@ -70,7 +90,10 @@ def _paste(
     x = round(_between(-0.3 * size[1], width - 0.7 * size[1]))
     y = round(_between(-0.1 * size[0], height - 0.7 * size[0]))
     inside = slice(max(0, y), min(height, y + size[0])), slice(max(0, x), min(width, x + size[1]))
-    part = slice(inside[0].start - y, inside[0].stop - y), slice(inside[1].start - x, inside[1].stop - x)
+    part = (
+        slice(inside[0].start - y, inside[0].stop - y),
+        slice(inside[1].start - x, inside[1].stop - x),
+    )
     alpha, cut = soft[(slice(None), *part)], cut[(slice(None), *part)]
     pasted = torch.zeros(height, width, dtype=torch.uint8)
     pasted[inside] = (alpha[0] > 0.5).to(torch.uint8)
@@ -79,7 +102,9 @@ def _paste(
 
     picture = picture.as_subclass(Tensor).clone()
     under = picture[(slice(None), *inside)].float()
-    picture[(slice(None), *inside)] = (under + alpha * (cut.float() - under)).round().to(picture.dtype)
+    picture[(slice(None), *inside)] = (
+        (under + alpha * (cut.float() - under)).round().to(picture.dtype)
+    )
     return picture, _covered(target, pasted, label)
 
 
@@ -99,6 +124,7 @@ def _covered(target: dict[str, Tensor], pasted: Tensor, label: Tensor) -> dict[s
         **target,
         "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),
         "labels": torch.cat([target["labels"][kept], label[None]]),
+        "iscrowd": torch.cat([target["iscrowd"][kept], torch.zeros(1, dtype=torch.bool)]),
         "masks": tv_tensors.Mask(masks),
     }
 

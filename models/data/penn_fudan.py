@@ -2,108 +2,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.ops import masks_to_boxes
 
-SPLIT_SEED = 42
-TRAIN_SHARE = 127  # of 170: the split of the torchvision tutorial's lecture form
-
-Sample = tuple[tv_tensors.Image, dict[str, Tensor]]
-
-
-def read_rgb(path: Path) -> Tensor:
-    """A picture as (3,H,W) uint8 RGB.
-
-    Raises:
-        OSError: if the file is missing or is no picture.
-    """
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise OSError(f"cannot read the picture {path}")
-    return torch.from_numpy(np.ascontiguousarray(pixels[:, :, ::-1])).permute(2, 0, 1)
+from models.data.samples import (
+    BACKGROUND,
+    LabelledPictures,
+    Sample,
+    detection_target,
+    read_rgb,
+)
+from models.errors import DataError
 
 
-@dataclass(frozen=True)
-class PennFudan(Dataset[Sample]):
+@dataclass(frozen=True, eq=False)
+class PennFudan(LabelledPictures):
     """Pictures with person boxes and masks.
 
     Attributes:
         images: one PNG per picture.
-        masks: one PNG per picture, pixel value 0 is background, k is the k-th person.
+        masks: one PNG per picture, pixel value 0 is background, k is the k-th person; a mask of
+            zeros is a picture without people.
     """
 
     images: tuple[Path, ...]
     masks: tuple[Path, ...]
 
+    class_names = (BACKGROUND, "person")
+    has_masks = True
+
     @classmethod
-    def open(cls, root: Path) -> PennFudan:
+    def open(cls, root: Path) -> Self:
         """All pictures under ``root``, in file name order.
 
         Raises:
-            FileNotFoundError: if ``root`` has no PNGImages and PedMasks of equal length.
+            DataError: if there is none, or one without a mask.
         """
         images = tuple(sorted((root / "PNGImages").glob("*.png")))
         masks = tuple(root / "PedMasks" / f"{image.stem}_mask.png" for image in images)
-        if not images or not all(mask.is_file() for mask in masks):
-            raise FileNotFoundError(
-                f"{root} is not a Penn-Fudan folder: it needs PNGImages/*.png and the same "
-                "names with _mask.png in PedMasks"
+        if not images:
+            raise DataError(f"{root} has no pictures; they must be PNGImages/*.png.")
+        missing = [mask for mask in masks if not mask.is_file()]
+        if missing:
+            raise DataError(
+                f"{root} lacks masks: {missing[0]} is missing, {len(missing)} of {len(masks)} in "
+                "all; each picture must have one, or be removed."
             )
         return cls(images, masks)
-
-    def split(self) -> tuple[PennFudan, PennFudan]:
-        """The train and test parts: 127 and 43 pictures, the same on every machine."""
-        order = torch.randperm(
-            len(self), generator=torch.Generator().manual_seed(SPLIT_SEED)
-        ).tolist()
-        return self._take(order[:TRAIN_SHARE]), self._take(order[TRAIN_SHARE:])
-
-    def _take(self, indices: list[int]) -> PennFudan:
-        return PennFudan(
-            tuple(self.images[i] for i in indices), tuple(self.masks[i] for i in indices)
-        )
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        """Picture (3,H,W) uint8 RGB and its target.
-
-        The target has ``boxes`` (N,4) float32 xyxy px, ``labels`` (N,) of ones, ``masks`` (N,H,W)
-        uint8 of 0 and 1, ``image_id``.
-        """
         picture = read_rgb(self.images[index])
+        size = (picture.shape[1], picture.shape[2])
         ids = cv2.imread(str(self.masks[index]), cv2.IMREAD_GRAYSCALE)
         if ids is None:
-            raise OSError(f"cannot read the mask {self.masks[index]}")
+            raise DataError(f"{self.masks[index]} cannot be read as a picture; replace it.")
+        if ids.shape != size:
+            raise DataError(
+                f"{self.masks[index]} is {ids.shape[1]}x{ids.shape[0]} px and its picture "
+                f"{size[1]}x{size[0]}; both must have the same size."
+            )
         people = np.unique(ids[ids > 0])
         masks = torch.from_numpy(ids[None] == people[:, None, None])
         boxes = masks_to_boxes(masks)
         boxes[:, 2:] += 1  # the last pixel is inside: xyxy is a half-open rectangle
-        return tv_tensors.Image(picture), person_target(boxes, masks, image_id=index)
+        labels = torch.ones(len(people), dtype=torch.int64)
+        target = detection_target(boxes, labels, size=size, image_id=index, masks=masks)
+        return tv_tensors.Image(picture), target
 
+    def path(self, index: int) -> Path:
+        return self.images[index]
 
-def person_target(boxes: Tensor, masks: Tensor, *, image_id: int) -> dict[str, Tensor]:
-    """A torchvision detection target in which every object is class 1.
-
-    Args:
-        boxes: (N,4) xyxy px.
-        masks: (N,H,W), non-zero inside.
-        image_id: number of the picture in its set.
-    """
-    return {
-        "boxes": tv_tensors.BoundingBoxes(
-            boxes.float(), format="XYXY", canvas_size=tuple(masks.shape[-2:])
-        ),
-        "labels": torch.ones(len(boxes), dtype=torch.int64),
-        "masks": tv_tensors.Mask(masks.to(torch.uint8)),
-        "image_id": torch.tensor(image_id),
-    }
+    def take(self, indices: Sequence[int]) -> Self:
+        images = tuple(self.images[i] for i in indices)
+        return type(self)(images, tuple(self.masks[i] for i in indices))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
-STRIDE = 16
 SIDE = 320  # px: the shorter side that the teacher was made for
 
 
@@ -51,37 +52,62 @@ class D2GoTeacher(nn.Module):
 
 
 class FeatureMimic(nn.Module):
-    """The loss: how far pyramid levels are from the teacher's features, after a 1x1 adapter.
+    """A detector whose losses include how far its features are from a teacher's.
+
+    Pyramid levels pass through a 1x1 adapter each, which is of no use after training; errors are
+    in units of the teacher's standard deviation, channel by channel.
 
     Args:
-        teacher: gives features (1,C,h,w) of a picture.
-        channels: of every pyramid level.
-        levels: pyramid level names to strides.
+        detector: a torchvision R-CNN with a feature pyramid.
+        teacher: see there.
+        levels: the pyramid levels that learn, by name, and their strides.
+        weight: of this loss among the others.
     """
 
-    def __init__(self, teacher: D2GoTeacher, channels: int, levels: dict[str, int]) -> None:
+    def __init__(
+        self,
+        detector: GeneralizedRCNN,
+        teacher: D2GoTeacher,
+        *,
+        levels: dict[str, int],
+        weight: float = 0.5,
+    ) -> None:
         super().__init__()
-        self.levels = levels
+        self.detector, self.levels, self.weight = detector, levels, weight
+        channels = detector.backbone.out_channels
         self.adapters = nn.ModuleDict(
             {name: nn.Conv2d(channels, teacher.channels, 1) for name in levels}
         )
         self.standardise = nn.BatchNorm2d(teacher.channels, affine=False, momentum=0.01)
         self._teacher = [teacher]  # in a list: its weights are none of ours
+        self._features: dict[str, Tensor] = {}
+        self._sizes: list[tuple[int, int]] = []
+        detector.backbone.register_forward_hook(self._keep_features)
+        detector.transform.register_forward_hook(self._keep_sizes)
 
-    def forward(self, pictures: list[Tensor], sizes: list[tuple[int, int]], features: dict[str, Tensor]) -> Tensor:
-        """Mean squared error in units of the teacher's standard deviation.
+    def _keep_features(self, _module: nn.Module, _given: object, features: Any) -> None:
+        self._features = features
+
+    def _keep_sizes(self, _module: nn.Module, _given: object, transformed: Any) -> None:
+        self._sizes = transformed[0].image_sizes
+
+    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The detector's losses, and ``loss_mimic``.
 
         Args:
-            pictures: (3,H,W) float32 RGB in 0..1, before any resizing.
-            sizes: (height, width) px of each one on the padded canvas.
-            features: pyramid levels (N,C,h,w).
+            images: (3,H,W) float32 RGB in 0..1.
+            targets: torchvision's.
         """
-        losses = []
-        for row, (picture, size) in enumerate(zip(pictures, sizes, strict=True)):
-            wanted = self.standardise(self._teacher[0](picture)).clamp(-4, 4)
+        losses: dict[str, Tensor] = self.detector(images, targets)
+        errors = []
+        for row, (image, size) in enumerate(zip(images, self._sizes, strict=True)):
+            wanted = self.standardise(self._teacher[0](image)).clamp(-4, 4)
             for name, stride in self.levels.items():
                 height, width = (max(1, side // stride) for side in size)
-                own = self.adapters[name](features[name][row : row + 1, :, :height, :width])
-                resized = functional.interpolate(wanted, (height, width), mode="bilinear", antialias=True)
-                losses.append(functional.mse_loss(own, resized))
-        return torch.stack(losses).mean()
+                own = self.adapters[name](self._features[name][row : row + 1, :, :height, :width])
+                aligned = functional.interpolate(
+                    wanted, (height, width), mode="bilinear", antialias=True
+                )
+                errors.append(functional.mse_loss(own, aligned))
+        self._features = {}
+        return {**losses, "loss_mimic": self.weight * torch.stack(errors).mean()}

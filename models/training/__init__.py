@@ -1,0 +1,1 @@
+"""Training: any torchvision R-CNN or the compact one, on any labelled pictures."""

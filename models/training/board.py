@@ -1,0 +1,79 @@
+"""Scalars and sample pictures for TensorBoard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from models.data.samples import LabelledPictures
+from models.runtimes.base import Runtime
+from models.training.draws import Draw, DrawnSamples
+from models.training.loop import StepReport
+from models.training.pictures import draw_found, draw_sample
+
+PICTURES = 4  # of each kind
+SHOWN_SCORE = 0.5
+
+
+class Board:
+    """Writes one run's event files.
+
+    Args:
+        folder: where to; None writes nothing.
+        first_step: steps before this one are forgotten, as they will be done again.
+    """
+
+    def __init__(self, folder: Path | None, first_step: int = 0) -> None:
+        self._writer = None
+        if folder is not None:
+            self._writer = SummaryWriter(folder, purge_step=first_step or None)  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()  # type: ignore[no-untyped-call]
+
+    def step(self, report: StepReport) -> None:
+        """The loss parts and the learning rate of one step."""
+        scalars = {f"loss/{name}": value for name, value in report.losses.items()}
+        self._scalars({**scalars, "lr": report.lr}, report.progress.total_steps)
+
+    def scores(self, figures: dict[str, float], step: int) -> None:
+        """What validation gave, by name."""
+        self._scalars({f"validation/{name}": value for name, value in figures.items()}, step)
+
+    def samples(self, samples: DrawnSamples) -> None:
+        """What the detector is shown: the first pictures of epoch 0, augmented and labelled."""
+        for index in range(min(PICTURES, len(samples))):
+            self._picture(f"training/{index}", draw_sample(*samples[Draw(0, index)]), 0)
+
+    def found(self, runtime: Runtime, pictures: LabelledPictures, step: int) -> None:
+        """What the detector finds in the first pictures of the validation part."""
+        if self._writer is None:
+            return
+        for index in range(min(PICTURES, len(pictures))):
+            picture, _ = pictures[index]
+            found = runtime.detect(np.ascontiguousarray(picture.permute(1, 2, 0).numpy()))
+            drawn = draw_found(picture, found, min_score=SHOWN_SCORE)
+            self._picture(f"validation/{index}", drawn, step)
+
+    def _scalars(self, scalars: dict[str, float], step: int) -> None:
+        if self._writer is not None:
+            for name, value in scalars.items():
+                self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+
+    def _picture(self, name: str, picture: Tensor, step: int) -> None:
+        if self._writer is not None:
+            self._writer.add_image(name, picture, step)  # type: ignore[no-untyped-call]

@@ -1,0 +1,74 @@
+"""The optimiser, its learning rates over time, and the moving average of the weights."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.optim.swa_utils import AveragedModel
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+
+from models.training.settings import TrainSettings
+
+
+def make_optimizer(
+    network: nn.Module, detector: GeneralizedRCNN, settings: TrainSettings
+) -> torch.optim.Optimizer:
+    """Two groups of parameters: the detector's pretrained body, and everything else."""
+    body = {id(parameter) for parameter in _body(detector).parameters()}
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {
+            "params": [p for p in trained if id(p) in body],
+            "lr": settings.lr * settings.body_lr_factor,
+        },
+        {"params": [p for p in trained if id(p) not in body], "lr": settings.lr},
+    ]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=0.9, weight_decay=settings.weight_decay)
+    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+
+
+def _body(detector: GeneralizedRCNN) -> nn.Module:
+    body: nn.Module = getattr(detector.backbone, "body", detector.backbone)
+    return body
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, settings: TrainSettings, updates: int
+) -> LRScheduler:
+    """The learning rate of each of ``updates`` updates."""
+    if settings.schedule == "onecycle":
+        return OneCycleLR(
+            optimizer,
+            max_lr=[group["lr"] for group in optimizer.param_groups],
+            total_steps=updates,
+            pct_start=settings.warm_up,
+        )
+    warm_up = max(1, round(settings.warm_up * updates))
+    factor = _cosine if settings.schedule == "cosine" else _constant
+    return LambdaLR(optimizer, partial(factor, warm_up=warm_up, updates=updates))
+
+
+def _constant(update: int, *, warm_up: int, updates: int) -> float:  # noqa: ARG001 - as _cosine
+    return min(1.0, (update + 1) / warm_up)
+
+
+def _cosine(update: int, *, warm_up: int, updates: int) -> float:
+    if update < warm_up:
+        return (update + 1) / warm_up
+    return 0.5 + 0.5 * math.cos(math.pi * (update - warm_up) / max(1, updates - warm_up))
+
+
+def make_average(detector: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of the weights, shorter in the first updates."""
+
+    def average(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+        if not old.is_floating_point():
+            return new
+        return old.lerp(new, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+
+    return AveragedModel(detector, avg_fn=average, use_buffers=True)

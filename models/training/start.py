@@ -1,0 +1,108 @@
+"""The detector that training starts from, with predictors for the data's own classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.keypoint_rcnn import KeypointRCNNPredictor
+from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
+from torchvision.ops import FrozenBatchNorm2d
+
+from models import zoo
+from models.compact import freeze_first_blocks
+from models.data.samples import LabelledPictures
+from models.errors import UsageError
+
+# As torchvision does for a pretrained ResNet body: its first layers stay as they are
+RESNET_STEM = ("conv1", "bn1", "layer1")
+
+
+def start_from(
+    name: str, data: LabelledPictures, weights: Path | None = None, *, from_scratch: bool = False
+) -> GeneralizedRCNN:
+    """A detector to train on ``data``.
+
+    A box predictor that tells the same classes apart is kept; another one is replaced, and the
+    mask and keypoint predictors with it.
+
+    Args:
+        name: an R-CNN's name in the zoo.
+        data: what it is to learn.
+        weights: a local file to start from; None for the zoo's own.
+        from_scratch: start from random weights, every layer trainable.
+
+    Raises:
+        UsageError: if that model is no R-CNN, or needs labels that the data has not.
+        ModelError: if the weights cannot be had.
+    """
+    if from_scratch:
+        detector = zoo.build(name, num_classes=len(data.class_names))
+        _check(name, detector, data)
+        return _with_keypoints(detector, data)
+    loaded = zoo.load(name, weights)
+    detector = loaded.module
+    _check(name, detector, data)
+    _freeze(name, detector)
+    if loaded.class_names != data.class_names:
+        _replace_predictors(detector, len(data.class_names))
+    return _with_keypoints(detector, data)
+
+
+def _check(name: str, detector: nn.Module, data: LabelledPictures) -> None:
+    if not isinstance(detector, FasterRCNN):  # Mask and Keypoint R-CNN are Faster R-CNNs, too
+        raise UsageError(
+            f"{name} is a single-stage detector, and only R-CNNs are trained here: use "
+            f"{zoo.EMBEDDED} or one of torchvision's fasterrcnn, maskrcnn and keypointrcnn models."
+        )
+    if isinstance(detector, MaskRCNN) and not data.has_masks:
+        raise UsageError(
+            f"{name} learns masks, and the data has none: label polygons, or train a Faster R-CNN "
+            "such as fasterrcnn_resnet50_fpn."
+        )
+    if isinstance(detector, KeypointRCNN) and not data.keypoint_names:
+        raise UsageError(
+            f"{name} learns keypoints, and the data has none: give COCO keypoint annotations, or "
+            "train a Faster or Mask R-CNN."
+        )
+
+
+def _freeze(name: str, detector: GeneralizedRCNN) -> None:
+    """Early layers and BatchNorm statistics: a batch of few pictures would only harm them."""
+    body = detector.backbone.body
+    if name == zoo.EMBEDDED:
+        freeze_first_blocks(detector)
+    for layer in RESNET_STEM:
+        if hasattr(body, layer):
+            getattr(body, layer).requires_grad_(False)
+    for parent in detector.modules():
+        for child_name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(parent, child_name, _frozen(child))
+
+
+def _frozen(norm: nn.BatchNorm2d) -> FrozenBatchNorm2d:
+    frozen = FrozenBatchNorm2d(norm.num_features, eps=norm.eps)
+    state = {n: v for n, v in norm.state_dict().items() if n in frozen.state_dict()}
+    frozen.load_state_dict(state)
+    return frozen
+
+
+def _replace_predictors(detector: GeneralizedRCNN, num_classes: int) -> None:
+    heads = detector.roi_heads
+    heads.box_predictor = FastRCNNPredictor(heads.box_predictor.cls_score.in_features, num_classes)
+    if heads.mask_predictor is not None:
+        up = heads.mask_predictor.conv5_mask
+        heads.mask_predictor = MaskRCNNPredictor(up.in_channels, up.out_channels, num_classes)
+
+
+def _with_keypoints(detector: GeneralizedRCNN, data: LabelledPictures) -> GeneralizedRCNN:
+    predictor = detector.roi_heads.keypoint_predictor
+    if predictor is not None:
+        layer, count = predictor.kps_score_lowres, len(data.keypoint_names)
+        if layer.out_channels != count:
+            detector.roi_heads.keypoint_predictor = KeypointRCNNPredictor(layer.in_channels, count)
+    return detector
