@@ -58,6 +58,11 @@ class Checkpoint:
         classifier = self.state.get("roi_heads.box_predictor.cls_score.weight")
         return None if classifier is None else len(classifier)
 
+    def keypoint_count(self) -> int | None:
+        """Keypoints of each object by the shape of a Keypoint R-CNN's predictor, else None."""
+        predictor = self.state.get("roi_heads.keypoint_predictor.kps_score_lowres.weight")
+        return None if predictor is None else predictor.shape[1]
+
     def load_into(self, model: nn.Module, model_name: str) -> None:
         """Copy the weights into ``model``; every name and shape must match.
 

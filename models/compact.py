@@ -86,7 +86,8 @@ def folded_mobilenet_v2(state: dict[str, Tensor] | None = None) -> nn.Sequential
     for block in [module for module in features.modules() if isinstance(module, nn.Sequential)]:
         for index in range(1, len(block)):
             if isinstance(block[index], FrozenBatchNorm2d):
-                block[index - 1] = fuse_conv_bn_eval(block[index - 1], block[index])
+                fused = fuse_conv_bn_eval(block[index - 1], block[index])  # type: ignore[type-var, arg-type]
+                block[index - 1] = fused
                 block[index] = nn.Identity()
     return features
 

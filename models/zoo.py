@@ -74,23 +74,25 @@ def load(name: str = EMBEDDED, weights: Path | None = None) -> LoadedModel:
     return loaded
 
 
-def build(name: str, *, num_classes: int) -> nn.Module:
+def build(name: str, *, num_classes: int, num_keypoints: int | None = None) -> nn.Module:
     """A model with random weights.
 
     Args:
         name: one of ``model_names()``.
         num_classes: classes with background as class 0.
+        num_keypoints: of a Keypoint R-CNN, if not a person's 17.
 
     Raises:
         UsageError: if there is no model of that name.
     """
     _check_name(name)
     if name == EMBEDDED:
-        return mask_rcnn_person(num_classes=num_classes)
-    model: nn.Module = torchvision.models.get_model(
-        name, weights=None, weights_backbone=None, num_classes=num_classes
+        return cast("nn.Module", mask_rcnn_person(num_classes=num_classes))
+    more = {} if num_keypoints is None else {"num_keypoints": num_keypoints}
+    model = torchvision.models.get_model(
+        name, weights=None, weights_backbone=None, num_classes=num_classes, **more
     )
-    return model
+    return cast("nn.Module", model)
 
 
 def _check_name(name: str) -> None:
@@ -114,7 +116,7 @@ def _from_checkpoint(
         class_names = default_names
     else:
         class_names = ("__background__", *(f"class {label}" for label in range(1, count)))
-    model = build(name, num_classes=count)
+    model = build(name, num_classes=count, num_keypoints=checkpoint.keypoint_count())
     checkpoint.load_into(model, name)
     return LoadedModel(name, model.eval(), class_names)
 

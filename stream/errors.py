@@ -37,6 +37,7 @@ class ThreadLeftBehind(PipelineError):
 
 
 __all__ = [
+    "DataError",
     "ModelError",
     "PipelineError",
     "RcnnLiveError",

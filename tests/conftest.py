@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
+from pieces import Run
 
 THREAD_GRACE_SECONDS = 2.0
 KNOWN_THREADS = ("pydevd.", "execnet")  # a debugger's, a test distributor's: not the tests' own
@@ -86,7 +87,31 @@ def _threads_since(before: set[threading.Thread]) -> list[threading.Thread]:
 @pytest.fixture
 def one_torch_thread() -> Iterator[None]:
     """Tensors as small as in tests are slower on two threads, and much slower on busy cores."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def rcnn_live(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Run:
+    """Runs the command in ``tmp_path``; gives exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    from stream.cli import main
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["rcnn-live", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run

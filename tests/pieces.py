@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -15,6 +16,9 @@ from stream.frame import Frame
 from stream.sinks.base import Sink
 from stream.sources.base import FrameSource, SourceInfo
 from stream.stages import Job, Stage
+
+# Runs ``rcnn-live`` with arguments; gives exit code, standard output and standard error
+Run = Callable[..., tuple[int, str, str]]
 
 CLASS_NAMES = ("__background__", "person")
 TIME_BASE = Fraction(1, 1000)

@@ -14,7 +14,7 @@ from models.training.loop import one_quiet_thread
 
 
 def indices(batches: DrawnBatches) -> list[list[int]]:
-    return [[draw.index for draw in batch] for batch in batches]
+    return [[draw.number for draw in batch] for batch in batches]
 
 
 def test_each_epoch_has_every_picture_once_in_an_order_of_its_own() -> None:
@@ -24,7 +24,7 @@ def test_each_epoch_has_every_picture_once_in_an_order_of_its_own() -> None:
         drawn = indices(batches)
         assert [len(batch) for batch in drawn] == [4, 4, 2]
         assert {draw.epoch for batch in batches for draw in batch} == {epoch}
-        orders.append(sum(drawn, []))
+        orders.append([number for batch in drawn for number in batch])
     assert all(sorted(order) == list(range(10)) for order in orders)
     assert len({tuple(order) for order in orders}) == 3
 

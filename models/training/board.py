@@ -31,7 +31,7 @@ class Board:
     def __init__(self, folder: Path | None, first_step: int = 0) -> None:
         self._writer = None
         if folder is not None:
-            self._writer = SummaryWriter(folder, purge_step=first_step or None)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(folder, purge_step=first_step or None)
 
     def __enter__(self) -> Self:
         return self
@@ -43,7 +43,7 @@ class Board:
         trace: TracebackType | None,
     ) -> None:
         if self._writer is not None:
-            self._writer.close()  # type: ignore[no-untyped-call]
+            self._writer.close()
 
     def step(self, report: StepReport) -> None:
         """The loss parts and the learning rate of one step."""
@@ -72,8 +72,8 @@ class Board:
     def _scalars(self, scalars: dict[str, float], step: int) -> None:
         if self._writer is not None:
             for name, value in scalars.items():
-                self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(name, value, step)
 
     def _picture(self, name: str, picture: Tensor, step: int) -> None:
         if self._writer is not None:
-            self._writer.add_image(name, picture, step)  # type: ignore[no-untyped-call]
+            self._writer.add_image(name, picture, step)

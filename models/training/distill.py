@@ -31,7 +31,7 @@ class D2GoTeacher(nn.Module):
         super().__init__()
         torch.backends.quantized.engine = "qnnpack"
         with warnings.catch_warnings(action="ignore"):  # TorchScript is on its way out
-            script = torch.jit.load(path).eval()
+            script = torch.jit.load(path).eval()  # type: ignore[no-untyped-call]
         detector = script.model.model.model
         self.mean, self.std = (
             value.flatten()[:, None, None] for value in (detector.pixel_mean, detector.pixel_std)

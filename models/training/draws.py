@@ -23,7 +23,7 @@ class Draw(NamedTuple):
     """A picture's number, and the epoch it is drawn in."""
 
     epoch: int
-    index: int
+    number: int
 
 
 def seed_of(*numbers: int) -> int:
@@ -89,8 +89,8 @@ class DrawnSamples(Dataset[Sample]):
     def __getitem__(self, draw: Draw) -> Sample:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.seed, *draw))
-            picture, target = self.transform(*self.samples[draw.index])
-        return picture, {**target, "image_id": torch.tensor(draw.index)}
+            picture, target = self.transform(*self.samples[draw.number])
+        return picture, {**target, "image_id": torch.tensor(draw.number)}
 
 
 def collate(batch: list[Sample]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:

@@ -84,8 +84,10 @@ class Trainer:
         settings, device = self.settings, torch.device(self.processes.device)
         keep_freed_memory()
         network = self.network or self.detector
-        # channels_last: 1.3 times as fast as the default layout on a CPU
-        network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(device)
+        if not self.detector.roi_heads.has_keypoint():  # torchvision's keypoint loss needs it plain
+            # 1.3 times as fast on a CPU
+            network.to(memory_format=torch.channels_last)
         self.batches = DrawnBatches(
             len(self.samples),
             settings.batch_size,
@@ -182,7 +184,7 @@ class Trainer:
         means["total"] = sum(means.values())
         if not math.isfinite(means["total"]):
             raise DataError(self._name_the_culprit(images, targets, means))
-        self._scaler.scale(total / settings.accumulate).backward()
+        self._scaler.scale(total / settings.accumulate).backward()  # type: ignore[no-untyped-call]
         if update:
             self._update()
         return means

@@ -37,6 +37,9 @@ class TrainingView:
         epochs: how many there are.
         steps_per_epoch: batches of one.
         first_step: where a resumed run begins.
+
+    Attributes:
+        sums: of each loss part over the steps of this epoch, and ``steps``: how many.
     """
 
     def __init__(
@@ -44,8 +47,7 @@ class TrainingView:
     ) -> None:
         self._console, self._epochs, self._steps = console, epochs, steps_per_epoch
         self._smooth: dict[str, float] = {}
-        self._sums: dict[str, float] = {}
-        self._count = 0
+        self.sums: dict[str, float] = {}
         self._began = time.monotonic()
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
@@ -80,8 +82,8 @@ class TrainingView:
         for name, value in report.losses.items():
             old = self._smooth.get(name, value)
             self._smooth[name] = SMOOTHING * old + (1 - SMOOTHING) * value
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        self._count += 1
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.sums["steps"] = self.sums.get("steps", 0.0) + 1
         self._bar.update(
             self._task,
             completed=report.progress.total_steps,
@@ -89,20 +91,16 @@ class TrainingView:
             losses=_losses(self._smooth),
         )
 
-    def epoch(self, number: int, figures: dict[str, float]) -> dict[str, float]:
-        """Write one epoch's line: mean losses, what validation gave, time.
-
-        Returns:
-            the mean of each loss part over the epoch.
-        """
-        means = {name: value / max(1, self._count) for name, value in self._sums.items()}
-        self._sums, self._count = {}, 0
+    def epoch(self, number: int, figures: dict[str, float]) -> None:
+        """Write one epoch's line: mean losses, what validation gave, time."""
+        steps = self.sums.pop("steps", 1.0)
+        means = {name: value / steps for name, value in self.sums.items()}
+        self.sums = {}
         scores = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
         line = f"epoch {number}/{self._epochs}  {_losses(means)}"
         line += f"  |  {scores}" if scores else ""
         minutes, seconds = divmod(round(time.monotonic() - self._began), 60)
         self._console.print(f"{line}  |  {minutes}:{seconds:02}", highlight=False, soft_wrap=True)
-        return means
 
     def say(self, text: str) -> None:
         """Write a line above the bar."""

@@ -166,12 +166,14 @@ class _Session:
             workers=request.workers,
         )
         self.best: dict[str, float] = {}
+        self.sums: dict[str, float] = {}
         if saved is not None:
-            self.best = saved.pop("best")
+            self.best, self.sums = saved.pop("best"), saved.pop("sums")
             self.trainer.load_state(saved)
 
     def run(self, stop: Callable[[], bool]) -> TrainOutcome:
         trainer, limit = self.trainer, self.request.max_steps
+        self.view.sums = self.sums
         self.view.say(
             f"{self.request.model}: {len(self.parts.train)} pictures to learn from, "
             f"{len(self.parts.validation)} to validate, {len(self.class_names) - 1} classes, on "
@@ -226,7 +228,8 @@ class _Session:
     def _save(self) -> None:
         if self.processes.is_first:
             save_weights(self.trainer.evaluated, self.class_names, self.folder.path / LAST)
-            self.folder.save_state({**self.trainer.state(), "best": self.best})
+            outer = {"best": self.best, "sums": self.view.sums}
+            self.folder.save_state({**self.trainer.state(), **outer})
 
 
 def _decisive(figures: dict[str, float]) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from torch import nn
-from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.keypoint_rcnn import KeypointRCNNPredictor
@@ -39,31 +38,30 @@ def start_from(
         UsageError: if that model is no R-CNN, or needs labels that the data has not.
         ModelError: if the weights cannot be had.
     """
+    _check(name, data)
     if from_scratch:
-        detector = zoo.build(name, num_classes=len(data.class_names))
-        _check(name, detector, data)
-        return _with_keypoints(detector, data)
+        return _with_keypoints(zoo.build(name, num_classes=len(data.class_names)), data)
     loaded = zoo.load(name, weights)
     detector = loaded.module
-    _check(name, detector, data)
     _freeze(name, detector)
     if loaded.class_names != data.class_names:
         _replace_predictors(detector, len(data.class_names))
     return _with_keypoints(detector, data)
 
 
-def _check(name: str, detector: nn.Module, data: LabelledPictures) -> None:
-    if not isinstance(detector, FasterRCNN):  # Mask and Keypoint R-CNN are Faster R-CNNs, too
+def _check(name: str, data: LabelledPictures) -> None:
+    """Before anything is fetched, by the name, which in torchvision tells the kind."""
+    if name in zoo.model_names() and "rcnn" not in name:
         raise UsageError(
             f"{name} is a single-stage detector, and only R-CNNs are trained here: use "
             f"{zoo.EMBEDDED} or one of torchvision's fasterrcnn, maskrcnn and keypointrcnn models."
         )
-    if isinstance(detector, MaskRCNN) and not data.has_masks:
+    if "mask" in name and not data.has_masks:
         raise UsageError(
             f"{name} learns masks, and the data has none: label polygons, or train a Faster R-CNN "
             "such as fasterrcnn_resnet50_fpn."
         )
-    if isinstance(detector, KeypointRCNN) and not data.keypoint_names:
+    if "keypoint" in name and not data.keypoint_names:
         raise UsageError(
             f"{name} learns keypoints, and the data has none: give COCO keypoint annotations, or "
             "train a Faster or Mask R-CNN."
