@@ -23,7 +23,8 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
 PERSON_CLASSES = ("__background__", "person")
 
-BODY_TAPS = (3, 6, 13, 18)  # feature blocks of MobileNetV2 that end strides 4, 8, 16 and 32
+BODY_TAPS = (3, 6, 13, 18)  # feature blocks of MobileNetV2 that end each stride
+PYRAMID_STRIDES = (4, 8, 16, 32)
 FPN_CHANNELS = 96
 ANCHOR_SIZES = ((24,), (48,), (96,), (192,), (320,))
 ASPECT_RATIOS = ((0.5, 1.0, 2.0, 3.0),) * len(ANCHOR_SIZES)  # height / width; people are tall
