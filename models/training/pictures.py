@@ -11,6 +11,7 @@ from models.detections import Detections
 from models.roi_masks import paste_whole
 
 COLORS = ("#2dd4bf", "#fb923c", "#a78bfa", "#f472b6", "#facc15", "#60a5fa")  # in turn, by object
+POINT_COLOR = "#facc15"
 MASK_OPACITY = 0.45
 
 
@@ -45,5 +46,6 @@ def _draw(pixels: Tensor, boxes: Tensor, masks: Tensor | None, points: Tensor | 
         pixels = draw_segmentation_masks(pixels, masks, alpha=MASK_OPACITY, colors=colors)
     pixels = draw_bounding_boxes(pixels, boxes.as_subclass(Tensor), colors=colors, width=2)
     if points is not None:
-        pixels = draw_keypoints(pixels, points[..., :2], visibility=points[..., 2] > 0)
+        visible = points[..., 2] > 0
+        pixels = draw_keypoints(pixels, points[..., :2], visibility=visible, colors=POINT_COLOR)
     return pixels
