@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 from torchvision.ops import masks_to_boxes
@@ -43,7 +44,7 @@ def test_everything_stays_in_step() -> None:
     torch.manual_seed(0)
     transform = augmentation("standard")
     sizes, lost = set(), 0
-    for _ in range(60):
+    for _ in range(150):
         picture, target = transform(*sample())
         sizes.add(tuple(picture.shape[1:]))
         count = len(target["boxes"])
@@ -72,6 +73,29 @@ def test_masks_move_with_the_picture() -> None:
     for _ in range(20):
         picture, target = geometry(*sample())
         assert ((picture[0] > 200) != target["masks"].amax(0).bool()).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("with_masks", [True, False])
+def test_whoever_is_still_in_the_picture_keeps_their_label(with_masks: bool) -> None:
+    transform = augmentation("standard")
+    geometry = v2.Compose(transform.transforms[:3])
+    at_the_edge = 0
+    for seed in range(300):
+        kept = []
+        for steps in (geometry, transform):
+            picture, target = sample()
+            if not with_masks:
+                del target["masks"]
+            torch.manual_seed(seed)
+            kept.append(steps(picture, target))
+        (cut, moved), (_, labelled) = kept
+        height, width = cut.shape[-2:]
+        boxes = moved["boxes"].as_subclass(Tensor)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        visible = (sides > MIN_BOX_SIDE + 1).all(1)
+        assert len(labelled["boxes"]) >= visible.sum(), seed
+        at_the_edge += int((visible & (boxes[:, 3] >= height - 0.01)).sum())
+    assert at_the_edge > 20
 
 
 def test_none_changes_values_alone() -> None:

@@ -61,7 +61,7 @@ class CopyPaste(LabelledPictures):
         if torch.rand(()) >= self.probability:
             return picture, target
         donor, donated = self.donors[_below(len(self.donors))]
-        whole = torch.nonzero(~donated["iscrowd"] & donated["masks"].flatten(1).any(1)).flatten()
+        whole = torch.nonzero(~donated["iscrowd"] & (donated["masks"].flatten(1) > 0).any(1)).flatten()
         for row in whole[torch.randperm(len(whole))][: 1 + _below(MAX_PASTED)].tolist():
             picture, target = _paste(
                 picture, target, donor, donated["masks"][row], donated["labels"][row]
