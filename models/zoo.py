@@ -11,6 +11,7 @@ from urllib.error import URLError
 import torchvision
 from torch import nn
 
+from models.batch_norm import freeze_batch_norm
 from models.checkpoint import Checkpoint
 from models.compact import PERSON_CLASSES, mask_rcnn_person
 from models.errors import ModelError, UsageError
@@ -68,9 +69,7 @@ def load(name: str = EMBEDDED, weights: Path | None = None) -> LoadedModel:
         return LoadedModel(name, _download(name).eval(), class_names)
     loaded = _from_checkpoint(name, Checkpoint.read(weights), class_names)
     if weights.name in _WITHOUT_EPS:
-        for module in loaded.module.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eps = 0.0
+        freeze_batch_norm(loaded.module, eps=0.0)
     return loaded
 
 

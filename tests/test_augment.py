@@ -89,7 +89,7 @@ def test_whoever_is_still_in_the_picture_keeps_their_label(with_masks: bool) -> 
             torch.manual_seed(seed)
             kept.append(steps(picture, target))
         (cut, moved), (_, labelled) = kept
-        height, width = cut.shape[-2:]
+        height = cut.shape[-2]
         boxes = moved["boxes"].as_subclass(Tensor)
         sides = boxes[:, 2:] - boxes[:, :2]
         visible = (sides > MIN_BOX_SIDE + 1).all(1)

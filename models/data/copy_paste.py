@@ -19,6 +19,7 @@ from models.data.samples import LabelledPictures, Sample
 from models.errors import UsageError
 
 MAX_PASTED = 3
+DONORS_TRIED = 10  # until one has an object to give
 HEIGHT_RANGE = (0.25, 0.95)  # of a pasted object, as a share of the picture's height
 SCALE_RANGE = (0.4, 1.6)  # of its own size
 MIN_VISIBLE = 0.25  # an object covered by more than the rest of this share is forgotten
@@ -60,8 +61,12 @@ class CopyPaste(LabelledPictures):
         picture, target = self.samples[index]
         if torch.rand(()) >= self.probability:
             return picture, target
-        donor, donated = self.donors[_below(len(self.donors))]
-        whole = torch.nonzero(~donated["iscrowd"] & (donated["masks"].flatten(1) > 0).any(1)).flatten()
+        for _ in range(DONORS_TRIED):
+            donor, donated = self.donors[_below(len(self.donors))]
+            given = ~donated["iscrowd"] & (donated["masks"].flatten(1) > 0).any(1)
+            if given.any():
+                break
+        whole = torch.nonzero(given).flatten()
         for row in whole[torch.randperm(len(whole))][: 1 + _below(MAX_PASTED)].tolist():
             picture, target = _paste(
                 picture, target, donor, donated["masks"][row], donated["labels"][row]
