@@ -167,3 +167,12 @@ def test_a_crowd_without_a_mask_is_painted_over_by_its_box() -> None:
     assert (painted[:, 40:200, 40:100] == MEAN_GREY).all()
     assert (picture[:, 40:200, 40:100] == 255).all()  # the set's own picture is left alone
     assert target["labels"].tolist() == [2]
+
+
+def test_whoever_is_labelled_within_a_crowds_box_stays_visible() -> None:
+    picture, target = sample(crowd=(True, False))
+    del target["masks"]
+    target["boxes"][0] = torch.tensor([20.0, 20, 300, 220])
+    painted, target = HideCrowds()(picture, target)
+    assert (painted[:, 80:160, 200:280] == 255).all()
+    assert (painted[:, 40:200, 40:100] == MEAN_GREY).all()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -43,6 +44,20 @@ def test_people_are_added(people: PennFudan) -> None:
         torch.testing.assert_close(target["boxes"].as_subclass(Tensor), around)
     assert min(counts) >= 1
     assert 2 < max(counts) <= 1 + MAX_PASTED
+
+
+def test_pictures_without_objects_are_passed_over_as_donors(people: PennFudan) -> None:
+    torch.manual_seed(0)
+    for mask in people.masks[1:]:
+        assert cv2.imwrite(str(mask), np.zeros((SIZE[1], SIZE[0]), np.uint8))
+    pasted = CopyPaste(people, probability=1.0)
+    assert sum(len(pasted[3][1]["boxes"]) > 0 for _ in range(30)) > 24  # one donor in four
+
+
+def test_nobody_has_objects_to_give(people: PennFudan) -> None:
+    for mask in people.masks:
+        assert cv2.imwrite(str(mask), np.zeros((SIZE[1], SIZE[0]), np.uint8))
+    assert len(CopyPaste(people, probability=1.0)[0][1]["boxes"]) == 0
 
 
 def test_what_is_not_covered_stays(people: PennFudan) -> None:

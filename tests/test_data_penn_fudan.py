@@ -30,6 +30,21 @@ def test_sample(penn_fudan: PennFudan) -> None:
     np.testing.assert_array_equal(target["masks"].numpy(), [mask == 1, mask == 2])
 
 
+@pytest.mark.parametrize("kind", ["16 bit", "palette", "opaque"])
+def test_masks_of_other_kinds(penn_fudan: PennFudan, kind: str) -> None:
+    expected = draw(0)[1]
+    ids = expected.astype(np.uint16)  # grey in 8 bits, both would be 0
+    if kind != "16 bit":  # two colours of the same grey
+        colors = [(0, 0, 0, 255), (50, 0, 0, 255), (0, 10, 0, 255)]
+        ids = np.array(colors, np.uint8)[expected][:, :, : 3 if kind == "palette" else 4]
+    assert cv2.imwrite(str(penn_fudan.masks[0]), ids)
+    found = penn_fudan[0][1]["masks"].numpy()
+    wanted = [expected == 1, expected == 2]
+    assert sorted(mask.tobytes() for mask in found.astype(bool)) == sorted(
+        mask.tobytes() for mask in wanted
+    )
+
+
 def test_names_and_paths(penn_fudan: PennFudan) -> None:
     assert penn_fudan.class_names == ("__background__", "person")
     assert penn_fudan.has_masks

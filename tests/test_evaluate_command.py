@@ -152,3 +152,21 @@ def test_scenes_can_be_taken() -> None:
     """The fake keeps its contract."""
     part = Scenes([Scene(name="a"), Scene(name="b")]).take([1])
     assert (len(part), part.path(0).name) == (1, "b")
+
+
+def test_the_part_that_training_was_told_to_hold_out(
+    tmp_path: Path, found: dict[str, object]
+) -> None:
+    data = make_penn_fudan(tmp_path / "People", 8)
+    ended = run(data, "--validation-count", 5, "--json", "-", "--quiet")
+    assert json.loads(ended.stdout)["pictures"] == 5
+
+
+def test_a_validation_part_without_pictures(tmp_path: Path, found: dict[str, object]) -> None:
+    data = make_penn_fudan(tmp_path / "One", 1)
+    ended = run(data)
+    assert isinstance(ended.exception, DataError)
+    assert "has no pictures: give a --validation-count, or evaluate --part all" in str(
+        ended.exception
+    )
+    assert run(data, "--part", "all").exit_code == 0

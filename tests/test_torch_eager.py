@@ -308,3 +308,8 @@ def test_embedded_weights_give_torchvisions_people() -> None:
     overlaps = box_iou(certain, torch.from_numpy(found.boxes))
     assert len(certain) > 0
     assert (overlaps.max(dim=1).values > 0.95).all()
+
+
+def test_a_gpu_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert pick_device("cuda:1") == "cuda:1"  # a training process's own

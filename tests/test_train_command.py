@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -12,11 +13,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from labelled import make_coco, make_penn_fudan, make_yolo
+import torch
+from labelled import coco_content, make_coco, make_penn_fudan, make_yolo, write_coco
 from pieces import Run
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from models import zoo
+from models.data.penn_fudan import PennFudan
+from models.training import command
+from models.training.settings import TrainSettings
 
 SMALL = ("--canvas-side", 96, "--epochs", 2, "--batch-size", 2, "--workers", 0, "--device", "cpu")
 
@@ -101,6 +107,113 @@ def test_a_stopped_run_goes_on(rcnn_live: Run, tmp_path: Path) -> None:
     assert resumed_out.split(" in ")[0] == out.split(" in ")[0]
 
 
+def test_a_limit_at_the_end_is_none(rcnn_live: Run, tmp_path: Path) -> None:
+    data = make_penn_fudan(tmp_path / "People", 5)
+    same = ("train", data, *SMALL, "--no-tensorboard", "-o", "run")
+    code, out, err = rcnn_live(*same, "--max-steps", 4)
+    assert (code, len(losses_in(err))) == (0, 2), err
+    assert out.startswith("best: ")
+    again = rcnn_live(*same, "--resume")  # there is nothing left to do
+    assert (again[0], again[1], losses_in(again[2])) == (0, out, [])
+
+
+def test_of_equals_the_later_one_is_the_best(rcnn_live: Run, tmp_path: Path) -> None:
+    data = make_penn_fudan(tmp_path / "People", 5)
+    for mask in PennFudan.open(data).split()[1].masks:  # nothing there to be found: AP is 0
+        assert cv2.imwrite(str(mask), np.zeros((96, 128), np.uint8))
+    code, out, err = rcnn_live("train", data, *SMALL, "--no-tensorboard", "-o", "run")
+    assert code == 0, err
+    assert out.startswith("best: box AP@0.5 0.000")
+    assert Path("run/best.safetensors").read_bytes() == Path("run/last.safetensors").read_bytes()
+
+
+def test_a_stop_during_validation_saves_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from models.training import session
+
+    data, evaluate, stopped = make_penn_fudan(tmp_path / "People", 5), session.evaluate, []
+
+    def ask(*arguments: object, **options: object) -> object:
+        stopped.append("here")
+        return evaluate(*arguments, **options)  # type: ignore[arg-type]
+
+    def run(output: str, *, resume: bool = False) -> tuple[session.TrainOutcome, str]:
+        request = session.TrainRequest(
+            data=data, output=tmp_path / output, device="cpu", workers=0, canvas_side=96,
+            tensorboard=False, resume=resume, settings=TrainSettings(epochs=1, batch_size=2),
+        )  # fmt: skip
+        console = Console(file=io.StringIO(), width=200)
+        outcome = session.train(request, console, stop=lambda: bool(stopped))
+        assert isinstance(console.file, io.StringIO)
+        return outcome, console.file.getvalue()
+
+    whole, said = run("whole")
+    monkeypatch.setattr(session, "evaluate", ask)
+    outcome, first = run("parts")
+    assert (outcome.finished, outcome.epochs, outcome.best) == (False, 0, {})
+    assert losses_in(first) == []
+    assert left(tmp_path / "parts") == {"last.safetensors", "state.pt"}
+    monkeypatch.undo()
+    stopped.clear()
+    outcome, second = run("parts", resume=True)
+    assert outcome == whole
+    assert losses_in(second) == losses_in(said)
+
+
+def test_a_limit_that_is_reached_already(rcnn_live: Run, tmp_path: Path) -> None:
+    data = make_penn_fudan(tmp_path / "People", 5)
+    same = ("train", data, *SMALL, "--no-tensorboard", "-o", "run", "--max-steps", 1)
+    assert rcnn_live(*same)[0] == 0
+    before = torch.load("run/state.pt", weights_only=True)["trainer"]["progress"]
+    assert rcnn_live(*same, "--resume")[0] == 0
+    assert torch.load("run/state.pt", weights_only=True)["trainer"]["progress"] == before
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        (("--validation-count", 3), "pictures was 6 and 2 held out, not 5 and 3 held out"),
+        (("--from-scratch",), "from_scratch was False, not True"),
+    ],
+)
+def test_another_run_is_not_resumed(
+    rcnn_live: Run, tmp_path: Path, other: tuple[object, ...], sentence: str
+) -> None:
+    data = make_penn_fudan(tmp_path / "People", 8)
+    same = ("train", data, *SMALL, "--no-tensorboard", "-o", "run", "--max-steps", 1)
+    assert rcnn_live(*same)[0] == 0
+    code, _, err = rcnn_live(*same, "--resume", *other)
+    assert code == 2
+    assert sentence in err
+
+
+def test_the_seed_decides_what_new_predictors_are(rcnn_live: Run, tmp_path: Path) -> None:
+    content = coco_content(4, names=("cat", "dog"))
+    data = tmp_path / "data"
+    write_coco(data / "annotations" / "instances.json", data / "images", content)
+    losses = []
+    for run, seed in enumerate((1, 1, 2)):
+        torch.manual_seed(run)  # whatever came before
+        flags = (*SMALL, "--augment", "none", "--epochs", 1, "--no-tensorboard")
+        code, _, err = rcnn_live("train", data, *flags, "--seed", seed, "-o", f"run{run}")
+        assert code == 0, err
+        losses.append(losses_in(err))
+    assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [("some/People", "People"), ("some/pets/data.yaml", "pets"), (".", "here"), ("a.json", "a")],
+)
+def test_a_runs_own_folder(
+    data: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert command._name_of(Path(data)) == name
+
+
 def test_an_existing_run_is_not_overwritten(rcnn_live: Run, tmp_path: Path) -> None:
     data = make_penn_fudan(tmp_path / "People", 4)
     arguments = ("train", data, *SMALL, "--max-steps", 1, "-o", "run", "--no-tensorboard")
@@ -138,6 +251,7 @@ def test_ctrl_c_saves(tmp_path: Path) -> None:
         rest = running.stderr.read()
     assert running.returncode == 130
     assert "whole epochs; all is kept in" in rest
+    assert rest.count("Ctrl-C again stops at once") == 1
     assert "Traceback" not in rest
     assert {"last.safetensors", "state.pt"} <= left(tmp_path / "run")
 
@@ -169,6 +283,7 @@ def test_tensorboard_tells_losses_scores_and_pictures(rcnn_live: Run, tmp_path: 
         (("Boxes",), "learns masks, and the data has none"),
         (("Boxes", "--copy-paste", 0.5, "--model", "fasterrcnn_resnet50_fpn", "--from-scratch"),
          "Copy-paste needs objects with masks"),
+        (("People", "--weights", "some.pth", "--from-scratch"), "exclude each other: leave out"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_one_sentence(

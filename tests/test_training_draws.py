@@ -52,6 +52,14 @@ def test_processes_share_an_epoch(count: int) -> None:
     assert len(drawn) == count + count % 2
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_fewer_pictures_than_processes(count: int) -> None:
+    parts = [indices(DrawnBatches(count, 2, seed=0, rank=rank, processes=5)) for rank in range(5)]
+    assert [len(part) for part in parts] == [1] * 5
+    assert all(len(batch) == 1 for part in parts for batch in part)
+    assert {part[0][0] for part in parts} == set(range(count))
+
+
 def test_reading_processes_change_nothing(tmp_path: Path) -> None:
     samples = DrawnSamples(small_set(tmp_path), augmentation("standard"), seed=5)
     read = []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import math
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from torch import nn
 from training_case import LOSSES, run, small_set, trainer_of
 
 from models.data.penn_fudan import PennFudan
-from models.errors import DataError
+from models.errors import DataError, ModelError
+from models.training.loop import _autocast_dtype
+from models.training.optimise import make_schedule
+from models.training.settings import SCHEDULES, TrainSettings
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -156,3 +160,66 @@ def test_a_picture_without_objects_is_learned_from(tmp_path: Path) -> None:
     cv2.imwrite(str(samples.masks[0]), np.zeros((96, 128), np.uint8))
     reports = run(trainer_of(samples, batch_size=1, epochs=1))
     assert all(math.isfinite(report.losses["total"]) for report in reports)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("updates", [1, 2, 3, 10])
+@pytest.mark.parametrize("warm_up", [0.0, 0.1, 0.5, 1.0])
+def test_a_run_of_any_length_has_a_learning_rate(
+    schedule: str, updates: int, warm_up: float
+) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0)
+    settings = TrainSettings(schedule=schedule, warm_up=warm_up)  # type: ignore[arg-type]
+    learned = make_schedule(optimizer, settings, updates)
+    for _ in range(updates):
+        assert 0 <= optimizer.param_groups[0]["lr"] <= 1
+        optimizer.step()
+        learned.step()
+
+
+def test_an_overflowing_update_is_left_out(samples: PennFudan) -> None:
+    trainer = trainer_of(samples)
+    trainer._scaler = torch.GradScaler("cpu", init_scale=3e38)
+    before = {name: value.clone() for name, value in trainer.detector.state_dict().items()}
+    run(trainer, steps=1)
+    assert trainer._scaler.get_scale() == pytest.approx(1.5e38)
+    for name, value in trainer.detector.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    assert trainer.schedule.last_epoch == 0
+    assert trainer.average.n_averaged == 0
+
+
+def test_emulated_bf16_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "torch.cuda.is_bf16_supported", lambda including_emulation=True: including_emulation
+    )
+    assert _autocast_dtype("auto", torch.device("cuda")) is torch.float16
+
+
+def test_a_batch_too_large_for_the_device_is_one_sentence(
+    samples: PennFudan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    trainer = trainer_of(samples)
+    monkeypatch.setattr(trainer, "_losses", fail)
+    with pytest.raises(ModelError, match=r"memory of cpu: give a smaller --batch-size.*\.$"):
+        run(trainer)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_cannot_be_read_is_one_sentence(tmp_path: Path, workers: int) -> None:
+    samples = small_set(tmp_path)
+    samples.path(2).write_bytes(b"no picture")
+    trainer = trainer_of(samples)
+    trainer.workers = workers
+    with pytest.raises(DataError) as caught:
+        run(trainer)
+    assert str(caught.value) == f"{samples.path(2)} cannot be read as a picture."
+    del caught, trainer
+    gc.collect()  # the reading process's queue has a thread, and the error knew the loader
+
+
+def test_who_asked_to_stop_before_the_first_step_gets_none(samples: PennFudan) -> None:
+    assert run(trainer_of(samples), steps=0) == []

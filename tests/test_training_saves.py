@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from models import zoo
 from models.checkpoint import Checkpoint
-from models.errors import UsageError
+from models.errors import RcnnLiveError, UsageError
 from models.training.saves import STATE, RunFolder, identity_of, save_weights
 from models.training.settings import TrainSettings
 
@@ -105,6 +106,47 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"cannot be made"):
         RunFolder(tmp_path / "file" / "run", IDENTITY).open(resume=False)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_that_takes_no_files(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, resume: bool
+) -> None:
+    if resume:
+        with_state(folder)
+
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(UsageError, match=r"--output .*state\.pt cannot be written: Permission"):
+        folder.open(resume=resume)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (RuntimeError("[enforce fail at inline_container.cc:868]\nunexpected pos"), "disk full"),
+        (SafetensorError("Error while serializing: I/O error"), "disk full"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_full_disk_is_one_sentence(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    before = (with_state(folder).path / STATE).read_bytes()
+
+    def fill(content: object, path: Path) -> None:
+        path.write_bytes(b"some of it")
+        raise error
+
+    monkeypatch.setattr("torch.save", fill)
+    with pytest.raises(RcnnLiveError, match=rf"state\.pt cannot be written: .*{reason}") as caught:
+        folder.save_state({})
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in folder.path.iterdir()] == [STATE]
+    assert (folder.path / STATE).read_bytes() == before
 
 
 def test_saved_weights_load_by_the_zoo(tmp_path: Path) -> None:

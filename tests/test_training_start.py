@@ -16,6 +16,7 @@ from models.compact import FROZEN_BLOCKS, load_imagenet_body, mask_rcnn_person
 from models.data.coco import CocoPictures
 from models.data.penn_fudan import PennFudan
 from models.errors import UsageError
+from models.training.saves import save_weights
 from models.training.start import start_from
 
 MOBILE = "fasterrcnn_mobilenet_v3_large_320_fpn"
@@ -93,6 +94,37 @@ def test_pretrained_batch_norm_is_frozen(animals: CocoPictures, tmp_path: Path) 
     with torch.inference_mode():
         for name, level in expected.eval().backbone(picture).items():
             torch.testing.assert_close(detector.eval().backbone(picture)[name], level)
+
+
+def test_weights_without_an_epsilon_are_the_same_detector_when_read_again(
+    people: PennFudan, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = zoo.build(R50, num_classes=91)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_var, 1e-5, 1e-4)  # so small that the epsilon matters
+    path = tmp_path / "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth"
+    torch.save(model.state_dict(), path)
+    picture = torch.rand(1, 3, 64, 64)
+    detector = start_from(R50, people, path).eval()
+    save_weights(detector, people.class_names, tmp_path / "best.safetensors")
+    with torch.inference_mode():
+        original, trained, read = (
+            one.backbone.body(picture)["0"]
+            for one in (
+                zoo.load(R50, path).module,
+                detector,
+                zoo.load(R50, tmp_path / "best.safetensors").module,
+            )
+        )
+    torch.testing.assert_close(trained, original, rtol=1e-3, atol=1e-3 * float(original.std()))
+    torch.testing.assert_close(read, trained, rtol=1e-4, atol=1e-4 * float(original.std()))
+
+
+def test_weights_to_start_from_scratch_with(people: PennFudan, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--weights and --from-scratch exclude each other"):
+        start_from(zoo.EMBEDDED, people, tmp_path / "some.pth", from_scratch=True)
 
 
 def test_a_resnets_stem_is_frozen(people: PennFudan, tmp_path: Path) -> None:

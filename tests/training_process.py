@@ -21,6 +21,7 @@ if __name__ == "__main__":
             "drawn": drawn,
             "losses": [report.losses for report in reports],
             "weights": trainer.detector.state_dict(),
+            "gathered": processes.gather([f"{processes.rank}", f"of {processes.rank}"]),
             "any": [processes.any(False), processes.any(processes.is_first)],
         }
         torch.save(content, folder / f"rank{processes.rank}.pt")

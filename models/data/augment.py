@@ -57,7 +57,10 @@ def _per_object(sample: tuple[Any, dict[str, Tensor]]) -> tuple[Tensor, ...]:
 
 
 class HideCrowds(nn.Module):
-    """Paints crowds grey: their people have no labels of their own and are no background either."""
+    """Paints crowds grey: their people have no labels of their own and are no background either.
+
+    A crowd without a mask is its box, of which the objects with labels of their own stay visible.
+    """
 
     def forward(self, picture: tv_tensors.Image, target: dict[str, Tensor]) -> Sample:
         """The sample without crowds, and without ``iscrowd``."""
@@ -69,8 +72,11 @@ class HideCrowds(nn.Module):
         if "masks" in target:
             pixels[:, target["masks"].as_subclass(Tensor)[crowd].amax(0).bool()] = MEAN_GREY
         else:
-            for left, top, right, bottom in target["boxes"][crowd].int().tolist():
-                pixels[:, top : bottom + 1, left : right + 1] = MEAN_GREY
+            hidden = torch.zeros(pixels.shape[1:], dtype=torch.bool)
+            for boxes, hides in ((target["boxes"][crowd], True), (target["boxes"][~crowd], False)):
+                for left, top, right, bottom in boxes.int().tolist():
+                    hidden[top : bottom + 1, left : right + 1] = hides
+            pixels[:, hidden] = MEAN_GREY
         rows = {"boxes", "labels", "masks", "keypoints", "visibility"} & target.keys()
         for name in rows:
             kept = target[name].as_subclass(Tensor)[~crowd]

@@ -9,6 +9,7 @@ from typing import Self
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torchvision import tv_tensors
 from torchvision.ops import masks_to_boxes
@@ -29,8 +30,9 @@ class PennFudan(LabelledPictures):
 
     Attributes:
         images: one PNG per picture.
-        masks: one PNG per picture, pixel value 0 is background, k is the k-th person; a mask of
-            zeros is a picture without people.
+        masks: one PNG per picture, pixel value 0 is background, k is the k-th person, or each
+            person has a colour and the background is black; a mask of zeros is a picture without
+            people.
     """
 
     images: tuple[Path, ...]
@@ -64,9 +66,7 @@ class PennFudan(LabelledPictures):
     def __getitem__(self, index: int) -> Sample:
         picture = read_rgb(self.images[index])
         size = (picture.shape[1], picture.shape[2])
-        ids = cv2.imread(str(self.masks[index]), cv2.IMREAD_GRAYSCALE)
-        if ids is None:
-            raise DataError(f"{self.masks[index]} cannot be read as a picture; replace it.")
+        ids = _read_ids(self.masks[index])
         if ids.shape != size:
             raise DataError(
                 f"{self.masks[index]} is {ids.shape[1]}x{ids.shape[0]} px and its picture "
@@ -86,3 +86,14 @@ class PennFudan(LabelledPictures):
     def take(self, indices: Sequence[int]) -> Self:
         images = tuple(self.images[i] for i in indices)
         return type(self)(images, tuple(self.masks[i] for i in indices))
+
+
+def _read_ids(path: Path) -> npt.NDArray[np.int64]:
+    """A number for each pixel (H,W); 8 and 16 bit grey as they are, colours as one number."""
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise DataError(f"{path} cannot be read as a picture; replace it.")
+    ids: npt.NDArray[np.int64] = pixels.astype(np.int64)
+    if ids.ndim == 3:  # a palette comes as its colours; a fourth channel is opacity
+        ids = ids[:, :, 0] | ids[:, :, 1] << 16 | ids[:, :, 2] << 32
+    return ids

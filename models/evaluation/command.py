@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from models.errors import UsageError
+from models.errors import DataError, UsageError
 from models.evaluation.output import check_writable, write_text
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help and usage errors should not wait for it
@@ -26,6 +26,12 @@ STANDARD_OUTPUT = "-"
 @click.command("eval")
 @click.argument("data", type=FILE)
 @click.option("--images", type=FILE, help="Folder of the pictures, where DATA does not say.")
+@click.option(
+    "--validation-count",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Pictures that training was told to hold out, if it was.",
+)
 @click.option("--model", default="mask_rcnn_person", help="See 'rcnn-live models'.")
 @click.option("--weights", type=FILE, help="Local .safetensors or .pth file for the model.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto")
@@ -121,8 +127,18 @@ def _pictures(data: Path, flags: dict[str, Any]) -> LabelledPictures:
     from models.data.open import open_data
 
     keypoints = "keypoint" in flags["model"]
-    parts = open_data(data, images=flags["images"], keypoints=keypoints)
+    parts = open_data(
+        data,
+        images=flags["images"],
+        keypoints=keypoints,
+        validation_count=flags["validation_count"],
+    )
     pictures = parts.part(flags["part"])
+    if len(pictures) == 0:
+        raise DataError(
+            f"The validation part of {parts.source} has no pictures: give a --validation-count, or "
+            "evaluate --part all."
+        )
     if flags["max_pictures"] is not None:
         pictures = pictures.take(range(min(flags["max_pictures"], len(pictures))))
     return pictures

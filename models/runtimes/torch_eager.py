@@ -22,6 +22,9 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 def pick_device(name: str) -> str:
     """``auto`` becomes the fastest device that is here.
 
+    Args:
+        name: one of ``DEVICES``, or a GPU by its number, such as ``cuda:1``.
+
     Raises:
         UsageError: if the device asked for is not here.
     """
@@ -32,7 +35,7 @@ def pick_device(name: str) -> str:
     }
     if name == "auto":
         return next(device for device, present in here.items() if present)
-    if not here.get(name, False):
+    if not here.get(name.partition(":")[0], False):
         usable = " or ".join(device for device, present in here.items() if present)
         raise UsageError(f"There is no {name} device here: use --device {usable}.")
     return name

@@ -56,6 +56,8 @@ class Board:
 
     def samples(self, samples: DrawnSamples) -> None:
         """What the detector is shown: the first pictures of epoch 0, augmented and labelled."""
+        if self._writer is None:
+            return
         for index in range(min(PICTURES, len(samples))):
             self._picture(f"training/{index}", draw_sample(*samples[Draw(0, index)]), 0)
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
 from models.training.settings import OPTIMIZERS, PRECISIONS, SCHEDULES, TrainSettings
 
+if TYPE_CHECKING:  # torch takes seconds to import: --help and usage errors should not wait for it
+    from models.training.session import TrainOutcome
+
 FILE = click.Path(path_type=Path)
 EXIT_INTERRUPTED = 130
+STOPPING = b"Stopping after this update, to save; Ctrl-C again stops at once.\n"
 DEFAULTS = TrainSettings()
 
 
@@ -42,7 +47,13 @@ DEFAULTS = TrainSettings()
 @click.option(
     "--from-scratch", is_flag=True, help="Start from random weights, all layers trainable."
 )
-@click.option("--epochs", type=click.IntRange(1), default=DEFAULTS.epochs, show_default=True)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    default=DEFAULTS.epochs,
+    show_default=True,
+    help="Passes over the pictures.",
+)
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
@@ -92,6 +103,7 @@ DEFAULTS = TrainSettings()
     type=click.FloatRange(0, min_open=True),
     default=DEFAULTS.max_gradient_norm,
     show_default=True,
+    help="Larger gradients are scaled down to it.",
 )
 @click.option(
     "--ema-decay",
@@ -101,13 +113,18 @@ DEFAULTS = TrainSettings()
     help="Moving average of the weights; 0 for none.",
 )
 @click.option(
-    "--precision", type=click.Choice(PRECISIONS), default=DEFAULTS.precision, show_default=True
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default=DEFAULTS.precision,
+    show_default=True,
+    help="auto: bf16 on a GPU that has it, else fp16; fp32 elsewhere.",
 )
 @click.option(
     "--augment",
     type=click.Choice(["none", "flip", "standard"]),
     default="standard",
     show_default=True,
+    help="standard: flip, zoom out, crop, change colours.",
 )
 @click.option(
     "--copy-paste",
@@ -128,7 +145,12 @@ DEFAULTS = TrainSettings()
     help="Vary it from 0.7 to 1.1 times.",
 )
 @click.option(
-    "--evaluate-every", type=click.IntRange(1), default=1, show_default=True, metavar="EPOCHS"
+    "--evaluate-every",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="EPOCHS",
+    help="Validate, and keep the best; the last epoch always.",
 )
 @click.option("--tensorboard/--no-tensorboard", default=True, show_default=True)
 @click.option("--max-steps", type=click.IntRange(1), help="Stop early, as Ctrl-C does.")
@@ -142,7 +164,13 @@ DEFAULTS = TrainSettings()
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True
 )
-@click.option("--seed", type=int, default=DEFAULTS.seed, show_default=True)
+@click.option(
+    "--seed",
+    type=int,
+    default=DEFAULTS.seed,
+    show_default=True,
+    help="Of new weights, shuffling, augmentation and sampling.",
+)
 @click.option("--quiet", is_flag=True, help="Say nothing but the result, warnings and errors.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
 def train(quiet: bool, **flags: Any) -> None:
@@ -158,18 +186,29 @@ def train(quiet: bool, **flags: Any) -> None:
     from models.training.session import train as run_session
 
     settings = {name: flags.pop(name) for name in TrainSettings.__dataclass_fields__}
-    output = flags.pop("output") or Path("runs") / f"{flags['model']}-{flags['data'].stem}"
+    output = flags.pop("output") or Path("runs") / f"{flags['model']}-{_name_of(flags['data'])}"
     request = TrainRequest(output=output, settings=TrainSettings(**settings), **flags)
     with _stop_on_signals() as stop:
         outcome = run_session(request, Console(stderr=True, quiet=quiet), stop=stop)
+    if outcome.is_first:
+        _tell(outcome, output)
+    if stop() and not outcome.finished:
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _name_of(data: Path) -> str:
+    """The data's name; a YOLO set's is its folder's, as all of their files are data.yaml."""
+    data = data.resolve()
+    return data.parent.name if data.suffix.lower() in (".yaml", ".yml") else data.stem
+
+
+def _tell(outcome: TrainOutcome, output: Path) -> None:
     if not outcome.finished:
         click.echo(
             f"Stopped after {outcome.epochs} whole epochs; all is kept in {output}: repeat the "
             "command with --resume to go on.",
             err=True,
         )
-        if stop():
-            sys.exit(EXIT_INTERRUPTED)
         return
     scores = ", ".join(f"{name} {value:.3f}" for name, value in outcome.best.items())
     click.echo(
@@ -192,6 +231,9 @@ class _Stop:
         if self.asked:  # asked twice: at once
             raise KeyboardInterrupt
         self.asked = True
+        if os.environ.get("RANK", "0") == "0":
+            # past Python's buffers: a signal may come while one of them is written
+            os.write(2, STOPPING)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import v2
 
 from models.data.samples import Sample
+from models.errors import DataError
 
 
 class Draw(NamedTuple):
@@ -65,8 +66,10 @@ class DrawnBatches(Sampler[list[Draw]]):
     def __iter__(self) -> Iterator[list[Draw]]:
         generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
         order = torch.randperm(self.count, generator=generator).tolist()
-        order += order[: -self.count % self.processes]
-        own = [Draw(self.epoch, index) for index in order[self.rank :: self.processes]]
+        own = [
+            Draw(self.epoch, order[at % self.count])
+            for at in range(self.rank, self.count + -self.count % self.processes, self.processes)
+        ]
         for batch in range(self.first_batch, len(self)):
             yield own[batch * self.batch_size : (batch + 1) * self.batch_size]
 
@@ -92,8 +95,22 @@ class DrawnSamples(Dataset[Sample]):
             picture, target = self.transform(*self.samples[draw.number])
         return picture, {**target, "image_id": torch.tensor(draw.number)}
 
+    def __getitems__(self, draws: list[Draw]) -> list[Sample] | DataError:
+        """A batch, or what is wrong with its data.
 
-def collate(batch: list[Sample]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Pictures keep their sizes: two lists instead of two tensors."""
+        Raised in a reading process, the sentence would come wrapped in that process's traceback.
+        """
+        try:
+            return [self[draw] for draw in draws]
+        except DataError as error:
+            return error
+
+
+def collate(
+    batch: list[Sample] | DataError,
+) -> tuple[list[Tensor], list[dict[str, Tensor]]] | DataError:
+    """Pictures keep their sizes: two lists instead of two tensors. An error stays one."""
+    if isinstance(batch, DataError):
+        return batch
     images, targets = zip(*batch, strict=True)
     return list(images), list(targets)

@@ -16,7 +16,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.transforms import v2
 
 from models.data.samples import LabelledPictures
-from models.errors import DataError
+from models.errors import DataError, ModelError
 from models.runtimes.cpu import keep_freed_memory
 from models.training.draws import DrawnBatches, DrawnSamples, collate, seed_of
 from models.training.optimise import make_average, make_optimizer, make_schedule
@@ -49,7 +49,7 @@ class StepReport:
         progress: after the step.
         losses: each part, and ``total``: means over all processes.
         lr: the heads' learning rate in this step.
-        updated: whether the weights changed, or gradients are still being accumulated.
+        updated: whether it ended an update, or gradients are still being accumulated.
     """
 
     progress: Progress
@@ -102,7 +102,7 @@ class Trainer:
         self.average = make_average(self.detector, settings.ema_decay)
         self._precision = _autocast_dtype(settings.precision, device)
         self._scaler = torch.GradScaler(
-            device.type, enabled=self._precision is torch.float16 and device.type == "cuda"
+            device.type, enabled=self._precision is torch.float16 and device.type != "mps"
         )
         self._trained = [p for p in network.parameters() if p.requires_grad]
         self._bare_network = network
@@ -130,13 +130,14 @@ class Trainer:
         Args:
             on_step: called after each step.
             on_epoch: called after each epoch with the number of epochs done.
-            stop: asked after each update.
+            stop: asked after each update, and before each epoch.
 
         Returns:
             Whether it came to the end.
 
         Raises:
-            DataError: when a loss is no number, naming the picture.
+            DataError: when a picture cannot be read, or a loss is no number, naming the picture.
+            ModelError: if the device runs out of memory.
         """
         loader = DataLoader(
             DrawnSamples(self.samples, self.transform, seed=self.settings.seed),
@@ -149,6 +150,8 @@ class Trainer:
         )
         self._bare_network.train()
         while self.progress.epoch < self.settings.epochs:
+            if self.processes.any(stop()):
+                return False
             for report in self._epoch(loader):
                 on_step(report)
                 if report.updated and self.processes.any(stop()):
@@ -159,12 +162,20 @@ class Trainer:
 
     def _epoch(self, loader: DataLoader[Any]) -> Iterator[StepReport]:
         self.batches.start_at(self.progress.epoch, self.progress.step)
-        for images, targets in loader:
+        for batch in loader:
+            if isinstance(batch, DataError):
+                raise batch
             progress = self.progress
             last_of_epoch = progress.step + 1 == len(self.batches)
             update = last_of_epoch or (progress.step + 1) % self.settings.accumulate == 0
             lr = self.optimizer.param_groups[-1]["lr"]
-            losses = self._step((images, targets), update=update)
+            try:
+                losses = self._step(batch, update=update)
+            except torch.OutOfMemoryError as error:
+                raise ModelError(
+                    f"A batch does not fit into the memory of {self.processes.device}: give a "
+                    "smaller --batch-size, with a larger --accumulate, or a smaller --canvas-side."
+                ) from error
             progress.step += 1
             progress.total_steps += 1
             yield StepReport(progress, losses, lr, update)
@@ -203,8 +214,11 @@ class Trainer:
         self._scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self._trained, self.settings.max_gradient_norm)
         self._scaler.step(self.optimizer)
+        scale = self._scaler.get_scale()
         self._scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        if self._scaler.get_scale() < scale:  # fp16 overflowed: the optimiser left the weights
+            return
         self.schedule.step()
         if self.settings.ema_decay:
             self.average.update_parameters(self.detector)
@@ -223,7 +237,8 @@ class Trainer:
                 alone = self._bare_network([image], [target])
             if not all(bool(loss.isfinite()) for loss in alone.values()):
                 culprits.append(path.name)
-        named = ", ".join(culprits or [path.name for path in paths])
+        culprits = self.processes.gather(culprits)
+        named = ", ".join(culprits or self.processes.gather([path.name for path in paths]))
         return (
             f"The loss became {means['total']} ({', '.join(parts)}) in epoch "
             f"{self.progress.epoch + 1}, step {self.progress.step + 1}, with {named}: check its "
@@ -257,7 +272,8 @@ def _autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
         return named[precision]
     if device.type != "cuda":
         return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if has_bf16 else torch.float16
 
 
 def one_quiet_thread(worker: int) -> None:  # noqa: ARG001 - torch passes it

@@ -42,11 +42,14 @@ def make_schedule(
 ) -> LRScheduler:
     """The learning rate of each of ``updates`` updates."""
     if settings.schedule == "onecycle":
+        rise = min(settings.warm_up * updates, updates - 1.0)
+        if rise == 1:  # OneCycleLR divides by the updates between the first and the peak
+            rise = 0.999
         return OneCycleLR(
             optimizer,
             max_lr=[group["lr"] for group in optimizer.param_groups],
             total_steps=updates,
-            pct_start=settings.warm_up,
+            pct_start=rise / updates,
         )
     warm_up = max(1, round(settings.warm_up * updates))
     factor = _cosine if settings.schedule == "cosine" else _constant

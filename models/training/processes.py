@@ -6,10 +6,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from models.errors import UsageError
+
+# The others wait for the first one's validation; torch would give up after 10 minutes. One that
+# failed is noticed by torchrun, which ends the others
+LONGEST_WAIT = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +59,13 @@ class Processes:
             return flag
         return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
 
-    def wait(self) -> None:
-        """Until all processes have come here."""
-        if self.count > 1:
-            distributed.barrier()
+    def gather(self, values: list[str]) -> list[str]:
+        """The values of all processes, one process after the other."""
+        if self.count == 1:
+            return values
+        every: list[list[str]] = [[] for _ in range(self.count)]
+        distributed.all_gather_object(every, values)
+        return [value for own in every for value in own]
 
 
 @contextmanager
@@ -64,15 +74,26 @@ def join_processes(device: str) -> Iterator[Processes]:
 
     Args:
         device: ``cpu`` or ``cuda``; each process takes the GPU of its local rank.
+
+    Raises:
+        UsageError: if there are more processes than GPUs, or if it is another device.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield Processes(device=device)
         return
+    if device == "mps":
+        raise UsageError("Several processes train on GPUs of NVIDIA's or on --device cpu, not mps.")
     if device.startswith("cuda"):
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local >= gpus:
+            raise UsageError(
+                f"There are {gpus} GPUs here, one for a process: use --nproc-per-node {gpus}."
+            )
+        device = f"cuda:{local}"
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    distributed.init_process_group(backend, timeout=LONGEST_WAIT)
     try:
         yield Processes(distributed.get_rank(), count, device)
     finally:

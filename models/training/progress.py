@@ -19,6 +19,7 @@ from rich.progress import (
 from models.training.loop import StepReport
 
 SMOOTHING = 0.9  # of the losses on the bar
+SPEED_SECONDS = 600  # by which the time left is judged: a step, or a validation, may take minutes
 SHORT_NAMES = {
     "loss_classifier": "class",
     "loss_box_reg": "box",
@@ -59,6 +60,7 @@ class TrainingView:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            speed_estimate_period=SPEED_SECONDS,
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task(

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from models.errors import UsageError
+from models.errors import RcnnLiveError, UsageError
+from models.evaluation.output import check_writable
 from models.training.settings import TrainSettings
 
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
@@ -56,11 +58,13 @@ class RunFolder:
 
         Raises:
             UsageError: if there is a run and it is not to be resumed, or the other way round, or
-                if it was started otherwise.
+                if it was started otherwise, or if the folder takes no files.
         """
         state_file = self.path / STATE
         if resume:
-            return self._read(state_file)
+            state = self._read(state_file)
+            check_writable(state_file, "--output")
+            return state
         if state_file.exists():
             raise UsageError(
                 f"{self.path} holds a training run: add --resume to go on with it, or give another "
@@ -70,6 +74,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"{self.path} cannot be made: {error.strerror}.") from error
+        check_writable(state_file, "--output")
         return None
 
     def _read(self, state_file: Path) -> dict[str, Any]:
@@ -106,11 +111,20 @@ def identity_of(settings: TrainSettings, **more: str) -> dict[str, str]:
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside, then move: an interruption leaves the old file."""
+    """Write beside, then move: an interruption leaves the old file.
+
+    Raises:
+        RcnnLiveError: if it cannot be written.
+    """
     part = path.with_name(path.name + ".part")
     try:
         write(part)
         part.chmod(0o644)  # safetensors makes it private
         part.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:  # each writer's own, disk full
+        reason = getattr(error, "strerror", None) or "is the disk full?"
+        raise RcnnLiveError(
+            f"{path} cannot be written: {reason}; what was saved before is still there."
+        ) from error
     finally:
         part.unlink(missing_ok=True)

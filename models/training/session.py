@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
@@ -21,7 +22,7 @@ from models.evaluation.evaluate import evaluate
 from models.runtimes.torch_eager import TorchEager, pick_device
 from models.training.board import Board
 from models.training.draws import DrawnSamples
-from models.training.loop import StepReport, Trainer
+from models.training.loop import Progress, StepReport, Trainer
 from models.training.processes import Processes, join_processes
 from models.training.progress import TrainingView
 from models.training.saves import BEST, LAST, RunFolder, identity_of, save_weights
@@ -72,11 +73,14 @@ class TrainRequest:
     max_steps: int | None = None
     settings: TrainSettings = field(default_factory=TrainSettings)
 
-    def identity(self) -> dict[str, str]:
+    def identity(self, parts: DataParts, processes: Processes) -> dict[str, str]:
         """What a resumed run must have in common with the interrupted one."""
-        names = ("model", "augment", "copy_paste", "canvas_side", "scale_jitter")
+        names = ("model", "from_scratch", "augment", "copy_paste", "canvas_side", "scale_jitter")
         own = {name: str(getattr(self, name)) for name in names}
-        return identity_of(self.settings, data=self.data.name, **own)
+        own["classes"] = ", ".join(parts.train.class_names[1:])
+        own["pictures"] = f"{len(parts.train)} and {len(parts.validation)} held out"
+        own["processes"] = str(processes.count)
+        return identity_of(self.settings, data=self.data.resolve().name, **own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +91,13 @@ class TrainOutcome:
         finished: whether it came to the end.
         epochs: done.
         best: what the best weights scored in validation, by name; empty without validation.
+        is_first: whether this process is the one that validated, saved and reports.
     """
 
     finished: bool
     epochs: int
     best: dict[str, float]
+    is_first: bool = True
 
 
 def train(
@@ -107,7 +113,8 @@ def train(
     Raises:
         UsageError: if the request contradicts itself, the data or what is in the folder.
         DataError: if the data is damaged, or a loss is no number.
-        ModelError: if the weights to start from cannot be had.
+        ModelError: if the weights to start from cannot be had, or memory runs out.
+        RcnnLiveError: if the folder takes no more files.
     """
     parts = open_data(
         request.data,
@@ -142,17 +149,23 @@ def _check_objects(parts: DataParts) -> None:
         raise DataError(f"The training part of {parts.source} has no object: check its labels.")
 
 
+class _StopAskedError(Exception):
+    """Stopping was asked for during a validation."""
+
+
 class _Session:
     """A trainer with everything around it."""
 
     board: Board
     view: TrainingView
+    stop: Callable[[], bool]
 
     def __init__(self, request: TrainRequest, parts: DataParts, processes: Processes) -> None:
         self.request, self.parts, self.processes = request, parts, processes
         self.class_names = parts.train.class_names
-        self.folder = RunFolder(request.output, request.identity())
+        self.folder = RunFolder(request.output, request.identity(parts, processes))
         saved = self.folder.open(resume=request.resume)
+        torch.manual_seed(request.settings.seed)  # of new predictors, or all the weights
         detector = start_from(
             request.model, parts.train, request.weights, from_scratch=request.from_scratch
         )
@@ -172,7 +185,10 @@ class _Session:
             self.trainer.load_state(saved)
 
     def run(self, stop: Callable[[], bool]) -> TrainOutcome:
+        self.stop = stop
         trainer, limit = self.trainer, self.request.max_steps
+        if limit is not None and limit >= self.request.settings.epochs * len(trainer.batches):
+            limit = None  # it comes to the end, with its validation
         self.view.sums = self.sums
         self.view.say(
             f"{self.request.model}: {len(self.parts.train)} pictures to learn from, "
@@ -190,7 +206,9 @@ class _Session:
         )
         if not finished:
             self._save()
-        return TrainOutcome(finished, trainer.progress.epoch, self.best)
+        return TrainOutcome(
+            finished, trainer.progress.epoch, self.best, is_first=self.processes.is_first
+        )
 
     def _step(self, report: StepReport) -> None:
         self.view.step(report)
@@ -199,11 +217,26 @@ class _Session:
     def _epoch(self, epoch: int) -> None:
         due = epoch % self.request.evaluate_every == 0 or epoch == self.request.settings.epochs
         figures: dict[str, float] = {}
+        stopped = False
         if self.processes.is_first and due and len(self.parts.validation):
-            figures = self._validate()
-        self.view.epoch(epoch, figures)
-        self._save()
-        self.processes.wait()
+            try:
+                figures = self._validate()
+            except _StopAskedError:
+                stopped = True
+        if not stopped:
+            self.view.epoch(epoch, figures)
+            self._save()
+        trainer = self.trainer
+        if self.processes.any(stopped):  # meanwhile, the others waited here
+            # as after the last step: a resumed run begins with this validation
+            trainer.progress = Progress(
+                epoch - 1, len(trainer.batches), trainer.progress.total_steps
+            )
+
+    def _on_picture(self, _done: int, _of: int) -> None:
+        """A validation takes longer than whoever stops a process may wait before it is killed."""
+        if self.stop():
+            raise _StopAskedError
 
     def _validate(self) -> dict[str, float]:
         """Score the detector; keep its weights if they are the best so far."""
@@ -212,7 +245,9 @@ class _Session:
         loaded = zoo.LoadedModel(self.request.model, detector, self.class_names)
         runtime = TorchEager(loaded, min_score=LEAST_SCORE, device=self.processes.device)
         with runtime:
-            scores = evaluate(runtime, self.parts.validation, warm_up=0).scores
+            scores = evaluate(
+                runtime, self.parts.validation, warm_up=0, on_picture=self._on_picture
+            ).scores
             self.board.found(runtime, self.parts.validation, self.trainer.progress.total_steps)
         figures = {
             f"{kind} {name}": score.table[measure] or 0.0
@@ -220,7 +255,8 @@ class _Session:
             for name, measure in (("AP@0.5", "ap50"), ("AP", "ap"))
         }
         self.board.scores(figures, self.trainer.progress.total_steps)
-        if not self.best or _decisive(figures) > _decisive(self.best):
+        # of equals the later one: at first, all of them score 0
+        if not self.best or _decisive(figures) >= _decisive(self.best):
             self.best = figures
             save_weights(self.trainer.evaluated, self.class_names, self.folder.path / BEST)
         return figures

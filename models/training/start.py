@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.keypoint_rcnn import KeypointRCNNPredictor
@@ -12,12 +11,14 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 from torchvision.ops import FrozenBatchNorm2d
 
 from models import zoo
+from models.batch_norm import freeze_batch_norm
 from models.compact import freeze_first_blocks
 from models.data.samples import LabelledPictures
 from models.errors import UsageError
 
 # As torchvision does for a pretrained ResNet body: its first layers stay as they are
 RESNET_STEM = ("conv1", "bn1", "layer1")
+BUILT_EPS = 1e-5  # of every BatchNorm that zoo.build makes
 
 
 def start_from(
@@ -35,15 +36,19 @@ def start_from(
         from_scratch: start from random weights, every layer trainable.
 
     Raises:
-        UsageError: if that model is no R-CNN, or needs labels that the data has not.
+        UsageError: if that model is no R-CNN, or needs labels that the data has not, or if there
+            are weights to start from and it is to start from scratch.
         ModelError: if the weights cannot be had.
     """
     _check(name, data)
+    if from_scratch and weights is not None:
+        raise UsageError("--weights and --from-scratch exclude each other: leave out one.")
     if from_scratch:
         return _with_keypoints(zoo.build(name, num_classes=len(data.class_names)), data)
     loaded = zoo.load(name, weights)
     detector = loaded.module
     _freeze(name, detector)
+    _standardise_eps(detector)
     if loaded.class_names != data.class_names:
         _replace_predictors(detector, len(data.class_names))
     return _with_keypoints(detector, data)
@@ -76,17 +81,19 @@ def _freeze(name: str, detector: GeneralizedRCNN) -> None:
     for layer in RESNET_STEM:
         if hasattr(body, layer):
             getattr(body, layer).requires_grad_(False)
-    for parent in detector.modules():
-        for child_name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d):
-                setattr(parent, child_name, _frozen(child))
+    freeze_batch_norm(detector)
 
 
-def _frozen(norm: nn.BatchNorm2d) -> FrozenBatchNorm2d:
-    frozen = FrozenBatchNorm2d(norm.num_features, eps=norm.eps)
-    state = {n: v for n, v in norm.state_dict().items() if n in frozen.state_dict()}
-    frozen.load_state_dict(state)
-    return frozen
+def _standardise_eps(detector: GeneralizedRCNN) -> None:
+    """The same function with the epsilon that ``zoo.build`` gives BatchNorm.
+
+    Some of torchvision's own weights go with an epsilon of 0, which is known by the file's name:
+    what training leaves would be read back as another function.
+    """
+    for norm in detector.modules():
+        if isinstance(norm, FrozenBatchNorm2d) and norm.eps == 0:
+            norm.eps = BUILT_EPS
+            norm.weight *= (norm.running_var + norm.eps).sqrt() / norm.running_var.sqrt()
 
 
 def _replace_predictors(detector: GeneralizedRCNN, num_classes: int) -> None:
