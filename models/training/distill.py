@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,16 +79,6 @@ class FeatureMimic(nn.Module):
         )
         self.standardise = nn.BatchNorm2d(teacher.channels, affine=False, momentum=0.01)
         self._teacher = [teacher]  # in a list: its weights are none of ours
-        self._features: dict[str, Tensor] = {}
-        self._sizes: list[tuple[int, int]] = []
-        detector.backbone.register_forward_hook(self._keep_features)
-        detector.transform.register_forward_hook(self._keep_sizes)
-
-    def _keep_features(self, _module: nn.Module, _given: object, features: Any) -> None:
-        self._features = features
-
-    def _keep_sizes(self, _module: nn.Module, _given: object, transformed: Any) -> None:
-        self._sizes = transformed[0].image_sizes
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """The detector's losses, and ``loss_mimic``.
@@ -98,16 +87,24 @@ class FeatureMimic(nn.Module):
             images: (3,H,W) float32 RGB in 0..1.
             targets: torchvision's.
         """
-        losses: dict[str, Tensor] = self.detector(images, targets)
+        batch, targets = self.detector.transform(images, targets)
+        features = self.detector.backbone(batch.tensors)
+        proposals, rpn_losses = self.detector.rpn(batch, features, targets)
+        _, head_losses = self.detector.roi_heads(features, proposals, batch.image_sizes, targets)
+        mimic = self.weight * self._distance(images, batch.image_sizes, features)
+        return {**head_losses, **rpn_losses, "loss_mimic": mimic}
+
+    def _distance(
+        self, images: list[Tensor], sizes: list[tuple[int, int]], features: dict[str, Tensor]
+    ) -> Tensor:
         errors = []
-        for row, (image, size) in enumerate(zip(images, self._sizes, strict=True)):
+        for row, (image, size) in enumerate(zip(images, sizes, strict=True)):
             wanted = self.standardise(self._teacher[0](image)).clamp(-4, 4)
             for name, stride in self.levels.items():
                 height, width = (max(1, side // stride) for side in size)
-                own = self.adapters[name](self._features[name][row : row + 1, :, :height, :width])
+                own = self.adapters[name](features[name][row : row + 1, :, :height, :width])
                 aligned = functional.interpolate(
                     wanted, (height, width), mode="bilinear", antialias=True
                 )
                 errors.append(functional.mse_loss(own, aligned))
-        self._features = {}
-        return {**losses, "loss_mimic": self.weight * torch.stack(errors).mean()}
+        return torch.stack(errors).mean()

@@ -99,7 +99,8 @@ class Trainer:
         self.optimizer = make_optimizer(network, self.detector, settings)
         updates = settings.epochs * self.updates_per_epoch
         self.schedule = make_schedule(self.optimizer, settings, updates)
-        self.average = make_average(self.detector, settings.ema_decay)
+        decay = settings.ema_decay
+        self.average = make_average(self.detector, decay) if decay else None
         self._precision = _autocast_dtype(settings.precision, device)
         self._scaler = torch.GradScaler(
             device.type, enabled=self._precision is torch.float16 and device.type != "mps"
@@ -116,7 +117,7 @@ class Trainer:
     @property
     def evaluated(self) -> GeneralizedRCNN:
         """The detector as it would be used: with averaged weights, if they are averaged."""
-        return self.average.module if self.settings.ema_decay else self.detector
+        return self.detector if self.average is None else self.average.module
 
     def run(
         self,
@@ -220,7 +221,7 @@ class Trainer:
         if self._scaler.get_scale() < scale:  # fp16 overflowed: the optimiser left the weights
             return
         self.schedule.step()
-        if self.settings.ema_decay:
+        if self.average is not None:
             self.average.update_parameters(self.detector)
 
     @torch.no_grad()
@@ -250,7 +251,7 @@ class Trainer:
         return {
             "progress": [self.progress.epoch, self.progress.step, self.progress.total_steps],
             "network": self._bare_network.state_dict(),
-            "average": self.average.state_dict(),
+            "average": {} if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self._scaler.state_dict(),
@@ -260,7 +261,8 @@ class Trainer:
         """Go on from a ``state()``; the settings must be the same."""
         self.progress = Progress(*state["progress"])
         self._bare_network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self._scaler.load_state_dict(state["scaler"])

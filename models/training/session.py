@@ -190,11 +190,12 @@ class _Session:
         if limit is not None and limit >= self.request.settings.epochs * len(trainer.batches):
             limit = None  # it comes to the end, with its validation
         self.view.sums = self.sums
+        classes = len(self.class_names) - 1
         self.view.say(
             f"{self.request.model}: {len(self.parts.train)} pictures to learn from, "
-            f"{len(self.parts.validation)} to validate, {len(self.class_names) - 1} classes, on "
-            f"{self.processes.count} x {self.processes.device}; everything goes to "
-            f"{self.request.output}"
+            f"{len(self.parts.validation)} to validate, {classes} "
+            f"{'class' if classes == 1 else 'classes'}, on {self.processes.count} x "
+            f"{self.processes.device}; everything goes to {self.request.output}"
         )
         if trainer.progress.total_steps == 0:
             samples = DrawnSamples(trainer.samples, trainer.transform, seed=trainer.settings.seed)
