@@ -30,7 +30,7 @@ ANCHOR_SIZES = ((24,), (48,), (96,), (192,), (320,))
 ASPECT_RATIOS = ((0.5, 1.0, 2.0, 3.0),) * len(ANCHOR_SIZES)  # height / width; people are tall
 BOX_HEAD_WIDTH = 512
 MASK_HEAD_WIDTHS = (128, 128, 128, 128)
-MIN_SIDE, MAX_SIDE = 448, 800  # px: the largest 16:9 canvas, in steps of 64, below 8 GFLOPs
+MIN_SIDE, MAX_SIDE = 512, 800  # px: whatever its shape, a canvas stays below 8 GFLOPs
 FROZEN_BLOCKS = 4  # the body's first ones, at strides 2 and 4: edges and colours need no training
 
 
