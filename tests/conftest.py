@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import av  # noqa: F401 - before OpenCV, or capturing the screen crashes: see stream/cli.py
 import pytest
 from pieces import Run
 
