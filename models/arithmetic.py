@@ -1,4 +1,4 @@
-"""Count what a Mask R-CNN computes, part by part: one multiply-add is two operations."""
+"""Count what an R-CNN computes, part by part: one multiply-add is two operations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.image_list import ImageList
 
 
@@ -20,7 +20,7 @@ class Gflops:
         backbone: body and feature pyramid.
         rpn: the region proposal network.
         box_head: for every proposal it may get.
-        mask: for each object.
+        mask: for each object; 0 without a mask head.
     """
 
     backbone: float
@@ -35,7 +35,7 @@ class Gflops:
 
 
 @torch.inference_mode()
-def count_gflops(model: MaskRCNN, canvas_size: tuple[int, int]) -> Gflops:
+def count_gflops(model: FasterRCNN, canvas_size: tuple[int, int]) -> Gflops:
     """Count by running the model once.
 
     Args:
@@ -53,11 +53,13 @@ def count_gflops(model: MaskRCNN, canvas_size: tuple[int, int]) -> Gflops:
             heads.box_head(heads.box_roi_pool(features, [proposals], images.image_sizes))
         )
     )
-    _, mask = _counted(
-        lambda: heads.mask_predictor(
-            heads.mask_head(heads.mask_roi_pool(features, [proposals[:1]], images.image_sizes))
+    mask = 0.0
+    if heads.has_mask():
+        _, mask = _counted(
+            lambda: heads.mask_predictor(
+                heads.mask_head(heads.mask_roi_pool(features, [proposals[:1]], images.image_sizes))
+            )
         )
-    )
     return Gflops(backbone, rpn, box_head, mask)
 
 

@@ -16,6 +16,11 @@ from models.errors import ModelError, UsageError
 
 # BatchNorm counts its training steps here; torchvision's frozen form does not, and none is needed
 _STEP_COUNT = "num_batches_tracked"
+_CLASSIFIERS = (
+    "roi_heads.box_predictor.cls_score.weight",
+    "classifier.4.weight",  # FCN's and DeepLabV3's
+    "classifier.low_classifier.weight",  # LRASPP's
+)
 _LFS_MARK = b"version https://git-lfs.github.com/spec"
 
 
@@ -54,9 +59,13 @@ class Checkpoint:
         return cls(path, _read_pickle(path), None)
 
     def class_count(self) -> int | None:
-        """Classes with background by the shape of an R-CNN's classifier, None for other models."""
-        classifier = self.state.get("roi_heads.box_predictor.cls_score.weight")
-        return None if classifier is None else len(classifier)
+        """Classes with background by the shape of the last layer; None for single stages."""
+        found = (self.state[name] for name in _CLASSIFIERS if name in self.state)
+        return next((len(classifier) for classifier in found), None)
+
+    def has_auxiliary(self) -> bool:
+        """Whether it has the second head of a segmentation model."""
+        return any(name.startswith("aux_classifier.") for name in self.state)
 
     def keypoint_count(self) -> int | None:
         """Keypoints of each object by the shape of a Keypoint R-CNN's predictor, else None."""

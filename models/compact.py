@@ -21,6 +21,8 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
+from models.soft_nms import SoftRoIHeads
+
 PERSON_CLASSES = ("__background__", "person")
 
 BODY_TAPS = (3, 6, 13, 18)  # feature blocks of MobileNetV2 that end each stride
@@ -31,6 +33,8 @@ ASPECT_RATIOS = ((0.5, 1.0, 2.0, 3.0),) * len(ANCHOR_SIZES)  # height / width; p
 BOX_HEAD_WIDTH = 512
 MASK_HEAD_WIDTHS = (128, 128, 128, 128)
 MIN_SIDE, MAX_SIDE = 512, 800  # px: whatever its shape, a canvas stays below 8 GFLOPs
+# Boxes that overlap more are the same person; those that overlap so much lower each other's scores
+MAX_IOU, SOFT_IOU = 0.65, 0.3
 FROZEN_BLOCKS = 4  # the body's first ones, at strides 2 and 4: edges and colours need no training
 
 
@@ -119,7 +123,7 @@ def mask_rcnn_person(*, num_classes: int = len(PERSON_CLASSES)) -> MaskRCNN:
     anchors = AnchorGenerator(ANCHOR_SIZES, ASPECT_RATIOS)
     levels = [str(level) for level in range(len(BODY_TAPS))]
     mask_width = MASK_HEAD_WIDTHS[-1]
-    return MaskRCNN(
+    model = MaskRCNN(
         backbone,
         min_size=MIN_SIDE,
         max_size=MAX_SIDE,
@@ -133,11 +137,14 @@ def mask_rcnn_person(*, num_classes: int = len(PERSON_CLASSES)) -> MaskRCNN:
         box_head=TwoMLPHead(FPN_CHANNELS * 7 * 7, BOX_HEAD_WIDTH),
         box_predictor=FastRCNNPredictor(BOX_HEAD_WIDTH, num_classes),
         box_batch_size_per_image=128,
+        box_nms_thresh=MAX_IOU,
         box_detections_per_img=50,
         mask_roi_pool=MultiScaleRoIAlign(levels, output_size=14, sampling_ratio=2),
         mask_head=MaskRCNNHeads(FPN_CHANNELS, MASK_HEAD_WIDTHS, 1),
         mask_predictor=MaskRCNNPredictor(mask_width, mask_width, num_classes),
     )
+    model.roi_heads = SoftRoIHeads.of(model.roi_heads, soft_iou=SOFT_IOU)
+    return model
 
 
 def load_imagenet_body(model: MaskRCNN, state: dict[str, Tensor]) -> None:

@@ -39,10 +39,22 @@ class Letterbox:
 
     @classmethod
     def inside(cls, frame_size: tuple[int, int], canvas_size: tuple[int, int]) -> Letterbox:
-        """As large as fits into a canvas of (width, height) px with the proportions kept."""
-        scale = min(canvas_size[0] / frame_size[0], canvas_size[1] / frame_size[1])
-        width, height = (max(1, math.floor(side * scale + 1e-9)) for side in frame_size)
-        return cls(frame_size, (width, height))
+        """As large as fits into a canvas of (width, height) px with the proportions kept.
+
+        A canvas that one scale makes of the frame, sides rounded down, is filled: so is what
+        ``by_sides`` gave it.
+        """
+        (frame_width, frame_height), (width, height) = frame_size, canvas_size
+        if (
+            width * frame_height <= (height + 1) * frame_width
+            and height * frame_width <= (width + 1) * frame_height
+        ):
+            return cls(frame_size, canvas_size)
+        scale = min(width / frame_width, height / frame_height)
+        resized_width, resized_height = (
+            max(1, math.floor(side * scale + 1e-9)) for side in frame_size
+        )
+        return cls(frame_size, (resized_width, resized_height))
 
     @property
     def scale(self) -> tuple[float, float]:

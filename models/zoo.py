@@ -1,11 +1,11 @@
-"""Models by name: the embedded person model and every torchvision detector."""
+"""Models by name: the embedded person model, torchvision's detectors and segmentation models."""
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.error import URLError
 
 import torchvision
@@ -34,7 +34,7 @@ class LoadedModel:
 
     Attributes:
         name: name in this zoo.
-        module: a torchvision detection model in evaluation mode, on the CPU.
+        module: a torchvision detection or segmentation model in evaluation mode, on the CPU.
         class_names: name of each label, background first.
     """
 
@@ -45,7 +45,17 @@ class LoadedModel:
 
 def model_names() -> list[str]:
     """Every name that ``load`` accepts, the default first."""
-    return [EMBEDDED, *torchvision.models.list_models(module=torchvision.models.detection)]
+    return [EMBEDDED, *detector_names(), *segmentation_names()]
+
+
+def detector_names() -> list[str]:
+    """Torchvision's detectors, which find objects one by one."""
+    return list(torchvision.models.list_models(module=torchvision.models.detection))
+
+
+def segmentation_names() -> list[str]:
+    """Torchvision's semantic segmentation models, which tell what each pixel shows."""
+    return list(torchvision.models.list_models(module=torchvision.models.segmentation))
 
 
 def load(name: str = EMBEDDED, weights: Path | None = None) -> LoadedModel:
@@ -73,13 +83,20 @@ def load(name: str = EMBEDDED, weights: Path | None = None) -> LoadedModel:
     return loaded
 
 
-def build(name: str, *, num_classes: int, num_keypoints: int | None = None) -> nn.Module:
+def build(
+    name: str,
+    *,
+    num_classes: int,
+    num_keypoints: int | None = None,
+    has_auxiliary: bool = False,
+) -> nn.Module:
     """A model with random weights.
 
     Args:
         name: one of ``model_names()``.
         num_classes: classes with background as class 0.
         num_keypoints: of a Keypoint R-CNN, if not a person's 17.
+        has_auxiliary: whether a segmentation model has the second head that training uses.
 
     Raises:
         UsageError: if there is no model of that name.
@@ -87,7 +104,9 @@ def build(name: str, *, num_classes: int, num_keypoints: int | None = None) -> n
     _check_name(name)
     if name == EMBEDDED:
         return cast("nn.Module", mask_rcnn_person(num_classes=num_classes))
-    more = {} if num_keypoints is None else {"num_keypoints": num_keypoints}
+    more: dict[str, Any] = {} if num_keypoints is None else {"num_keypoints": num_keypoints}
+    if has_auxiliary:
+        more["aux_loss"] = True
     model = torchvision.models.get_model(
         name, weights=None, weights_backbone=None, num_classes=num_classes, **more
     )
@@ -115,7 +134,12 @@ def _from_checkpoint(
         class_names = default_names
     else:
         class_names = ("__background__", *(f"class {label}" for label in range(1, count)))
-    model = build(name, num_classes=count, num_keypoints=checkpoint.keypoint_count())
+    model = build(
+        name,
+        num_classes=count,
+        num_keypoints=checkpoint.keypoint_count(),
+        has_auxiliary=checkpoint.has_auxiliary(),
+    )
     checkpoint.load_into(model, name)
     return LoadedModel(name, model.eval(), class_names)
 

@@ -8,12 +8,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torchvision import tv_tensors
-from torchvision.ops import masks_to_boxes
 from torchvision.transforms import v2
 
 from models.data.samples import Sample
+from models.data.shapes import boxes_around
 
-STRENGTHS = ("none", "flip", "standard")
 MEAN_GREY = 114  # filler around a zoomed-out picture, and over crowds
 CROP_SIZE = (352, 448)  # (height, width) px of a cropped picture
 MIN_BOX_SIDE = 4  # px: objects that a change made smaller are forgotten
@@ -129,8 +128,7 @@ class FitBoxes(nn.Module):
             masks = target["masks"].as_subclass(Tensor)
             visible = (masks.flatten(1) > 0).any(1)
             boxes = torch.zeros(len(masks), 4)
-            boxes[visible] = masks_to_boxes(masks[visible])
-            boxes[visible, 2:] += 1  # the last pixel is inside: xyxy is a half-open rectangle
+            boxes[visible] = boxes_around(masks[visible])
             target["boxes"] = tv_tensors.wrap(boxes, like=target["boxes"])
         return cast("tv_tensors.Image", picture), target
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
-from torchvision.ops import masks_to_boxes
 from torchvision.transforms.v2 import functional
 
 from models.data.samples import LabelledPictures, Sample
+from models.data.shapes import boxes_around
 from models.errors import UsageError
 
 MAX_PASTED = 3
@@ -78,11 +78,8 @@ def _paste(
     picture: Tensor, target: dict[str, Tensor], donor: Tensor, mask: Tensor, label: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     height, width = picture.shape[-2:]
-    left, top, right, bottom = masks_to_boxes(mask[None])[0].int().tolist()
-    cut, shape = (
-        donor[:, top : bottom + 1, left : right + 1],
-        mask[top : bottom + 1, left : right + 1],
-    )
+    left, top, right, bottom = boxes_around(mask[None])[0].int().tolist()
+    cut, shape = donor[:, top:bottom, left:right], mask[top:bottom, left:right]
     smallest, tallest = (share * height / shape.shape[0] for share in HEIGHT_RANGE)
     scale = min(max(_between(*SCALE_RANGE), smallest), tallest)
     size = [max(2, round(side * scale)) for side in shape.shape]
@@ -121,8 +118,7 @@ def _covered(target: dict[str, Tensor], pasted: Tensor, label: Tensor) -> dict[s
     kept = masks.sum((1, 2)) >= (MIN_VISIBLE * areas).clamp(min=1)
     touched = (masks.sum((1, 2)) < areas)[kept]
     masks = torch.cat([masks[kept], pasted[None]])
-    boxes = masks_to_boxes(masks)
-    boxes[:, 2:] += 1  # the last pixel is inside: xyxy is a half-open rectangle
+    boxes = boxes_around(masks)
     boxes[:-1][~touched] = target["boxes"].as_subclass(Tensor)[kept][~touched]
     size = tuple(masks.shape[-2:])
     return {

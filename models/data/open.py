@@ -14,13 +14,15 @@ from models.data.samples import LabelledPictures
 from models.data.yolo import YoloSegPictures
 from models.data.yolo_file import read_yolo
 from models.errors import DataError, UsageError
+from models.shapes.dataset import ShapesPictures
+from models.shapes.settings import DATA_WORDS, is_shapes, parse_shapes
 
 Part = Literal["train", "val", "all"]
 
 LAYOUTS = (
     "a COCO annotation file (.json) or a folder with annotations/*.json or "
     "train/_annotations.coco.json, a YOLO data.yaml or a folder with one, or a Penn-Fudan folder "
-    "with PNGImages and PedMasks"
+    "with PNGImages and PedMasks; or shapes, which are drawn"
 )
 ROBOFLOW = "_annotations.coco.json"
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
@@ -69,7 +71,7 @@ def open_data(
     ``LabelledPictures.split`` does.
 
     Args:
-        path: a file or folder.
+        path: a file or folder, or ``shapes:WORD=VALUE,…`` (``models.shapes.settings``).
         images: where the pictures of COCO annotations lie, if not beside them.
         keypoints: prefer COCO's person_keypoints files to its instances files.
         validation_count: pictures to hold out of a set without parts; about a quarter when None.
@@ -79,10 +81,11 @@ def open_data(
             ``validation_count`` does not fit.
         DataError: if the data is damaged or contradicts itself.
     """
-    for place in (path, images):
+    drawn = is_shapes(str(path))
+    for place in (None if drawn else path, images):
         if place is not None and not place.exists():
             raise UsageError(f"{place} does not exist; name {LAYOUTS}.")
-    open_layout = _layout(path)
+    open_layout = _open_shapes if drawn else _layout(path)
     if images is not None and open_layout is not _open_coco:
         raise UsageError(f"{path} is no COCO data; a folder of pictures goes with COCO data only.")
     opened = _open_coco(path, images, keypoints) if open_layout is _open_coco else open_layout(path)
@@ -166,6 +169,11 @@ def _listed(names: Sequence[str]) -> str:
 
 def _open_penn_fudan(path: Path) -> _Opened:
     return _Opened(PennFudan.open(path), None, f"Penn-Fudan folder {path}")
+
+
+def _open_shapes(path: Path) -> _Opened:
+    train, validation = ShapesPictures.parts(parse_shapes(str(path), DATA_WORDS))
+    return _Opened(train, validation, f"drawn {path}")
 
 
 def _yaml_in(folder: Path) -> Path | None:

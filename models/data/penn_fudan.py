@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torchvision import tv_tensors
-from torchvision.ops import masks_to_boxes
 
 from models.data.samples import (
     BACKGROUND,
@@ -21,6 +20,7 @@ from models.data.samples import (
     detection_target,
     read_rgb,
 )
+from models.data.shapes import boxes_around
 from models.errors import DataError
 
 
@@ -74,10 +74,10 @@ class PennFudan(LabelledPictures):
             )
         people = np.unique(ids[ids > 0])
         masks = torch.from_numpy(ids[None] == people[:, None, None])
-        boxes = masks_to_boxes(masks)
-        boxes[:, 2:] += 1  # the last pixel is inside: xyxy is a half-open rectangle
         labels = torch.ones(len(people), dtype=torch.int64)
-        target = detection_target(boxes, labels, size=size, image_id=index, masks=masks)
+        target = detection_target(
+            boxes_around(masks), labels, size=size, image_id=index, masks=masks
+        )
         return tv_tensors.Image(picture), target
 
     def path(self, index: int) -> Path:

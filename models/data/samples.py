@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from models.errors import DataError
+from models.letterbox import Image
 
 BACKGROUND = "__background__"
 SPLIT_SEED = 42
@@ -79,6 +80,11 @@ def read_rgb(path: Path) -> Tensor:
     if pixels is None:
         raise DataError(f"{path} cannot be read as a picture.")
     return torch.from_numpy(np.ascontiguousarray(pixels[:, :, ::-1])).permute(2, 0, 1)
+
+
+def as_image(picture: Tensor) -> Image:
+    """A picture (3,H,W) as rows of pixels (H,W,3), which is what a runtime takes."""
+    return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
 
 
 def detection_target(

@@ -1,4 +1,4 @@
-"""Outlines in the COCO format: checked, drawn as masks; and boxes cut at their picture's edges.
+"""Outlines in the COCO format, checked and drawn as masks; boxes around masks, and cut at edges.
 
 An outline ("segmentation") is a list of polygons, or run lengths down the picture's columns:
 ``{"size": [height, width], "counts": …}``, where counts is a list or pycocotools' string.
@@ -14,13 +14,24 @@ import numpy as np
 import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
-from torchvision.ops import clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image, masks_to_boxes
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1, half-open
 
 POLYGON_NUMBERS = 6  # three corners
 POLYGON_REACH_PX = 100_000  # pycocotools walks along every pixel of an edge
 TEXT_BITS = 5  # of a number in each character of a string of run lengths
+
+
+def boxes_around(masks: Tensor) -> Tensor:
+    """The tightest boxes (N,4) float32 xyxy px, half-open: the last pixel is inside.
+
+    Args:
+        masks: (N,H,W), each with at least one pixel that is not 0.
+    """
+    boxes: Tensor = masks_to_boxes(masks)
+    boxes[:, 2:] += 1
+    return boxes
 
 
 def clipped_boxes(boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> Tensor:

@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.errors import DataError, UsageError
-from models.evaluation.output import check_writable, write_text
+from models.evaluation.output import write_text
+from models.options import FILE, model_options
+from models.paths import check_writable
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help and usage errors should not wait for it
     from models.data.samples import LabelledPictures
     from models.runtimes.base import Runtime
 
-FILE = click.Path(path_type=Path)
 STANDARD_OUTPUT = "-"
 
 
@@ -32,14 +33,7 @@ STANDARD_OUTPUT = "-"
     metavar="N",
     help="Pictures that training was told to hold out, if it was.",
 )
-@click.option("--model", default="mask_rcnn_person", help="See 'rcnn-live models'.")
-@click.option("--weights", type=FILE, help="Local .safetensors or .pth file for the model.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto")
-@click.option(
-    "--canvas-side",
-    type=click.IntRange(64, 4096),
-    help="Shorter side in px that the model sees; smaller is faster.",
-)
+@model_options
 @click.option(
     "--part",
     type=click.Choice(["val", "train", "all"]),
@@ -116,7 +110,7 @@ def _check_outputs(json_target: str | None, html: Path | None, inputs: list[Path
     for option, path in (("--json", json_file), ("--html", html)):
         if path is None:
             continue
-        check_writable(path, option)
+        check_writable(path, option, replaced=True)
         if path.resolve() in taken:
             use = taken[path.resolve()]
             raise UsageError(f"{option} {path} is {use} already: give it another name.")
@@ -145,9 +139,44 @@ def _pictures(data: Path, flags: dict[str, Any]) -> LabelledPictures:
 
 
 def _runtime(flags: dict[str, Any]) -> Runtime:
+    """An exported file in any runtime; a model of the zoo as torchvision has it, the reference."""
     from models import zoo
+    from models.lineage.runtime import open_system
+    from models.lineage.systems import SYSTEMS
+    from models.runtimes.exported import SUFFIXES
+    from models.runtimes.files import open_file
     from models.runtimes.torch_eager import TorchEager
 
+    if Path(flags["model"]).suffix.lower() in SUFFIXES:
+        return open_file(
+            Path(flags["model"]),
+            runtime=flags["runtime"],
+            device=flags["device"],
+            min_score=flags["min_score"],
+            precision=flags["precision"],
+            threads=flags["threads"],
+            notice=lambda text: click.echo(text, err=True),
+        )
+    if flags["model"] in SYSTEMS:
+        return open_system(
+            flags["model"],
+            flags["weights"],
+            runtime=flags["runtime"],
+            device=flags["device"],
+            precision=flags["precision"],
+            min_score=flags["min_score"],
+            canvas_side=flags["canvas_side"],
+        )
+    if flags["runtime"] not in ("auto", "torch-eager"):
+        raise UsageError(
+            f"{flags['model']} is evaluated in PyTorch eager: to evaluate it in another runtime, "
+            "export it and give the file as --model."
+        )
+    if flags["model"] in zoo.segmentation_names():
+        raise UsageError(
+            f"{flags['model']} tells what each pixel shows and finds no objects, which is what is "
+            "scored here: name a detector (see 'rcnn-live models')."
+        )
     return TorchEager(
         zoo.load(flags["model"], flags["weights"]),
         min_score=flags["min_score"],

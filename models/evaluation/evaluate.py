@@ -6,16 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from torch import Tensor
 
-from models.data.samples import BACKGROUND, LabelledPictures
+from models.data.samples import BACKGROUND, LabelledPictures, as_image
 from models.errors import DataError, UsageError
 from models.evaluation.mistakes import Mistakes, find_mistakes
 from models.evaluation.rows import Row, result_rows, truth_rows
 from models.evaluation.score import COCO_KEYPOINTS, Scores, read_scores, run_coco
 from models.evaluation.timing import STAGES, Latency, TimedDetection, timed_detect
-from models.letterbox import Image
 from models.runtimes.base import Runtime
 
 _NO_CLASS = (BACKGROUND, "N/A")  # torchvision's COCO list calls numbers that COCO skips N/A
@@ -84,11 +82,11 @@ def evaluate(
         raise DataError("There are no pictures to evaluate on.")
     names = _common_names(runtime.class_names, pictures.class_names)
     for index in range(min(warm_up, len(pictures))):
-        runtime.detect(_image(pictures[index][0]))
+        runtime.detect(as_image(pictures[index][0]))
     tally = _Tally(names, runtime.class_names, pictures.class_names)
     for index in range(len(pictures)):
         picture, target = pictures[index]
-        tally.add(timed_detect(runtime, _image(picture)), target, size=_size(picture))
+        tally.add(timed_detect(runtime, as_image(picture)), target, size=_size(picture))
         if on_picture is not None:
             on_picture(index + 1, len(pictures))
     return _conclude(tally, pictures, report_score)
@@ -198,11 +196,6 @@ def _shorten(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_NAMES_SHOWN]) or "nothing"
     rest = len(names) - _NAMES_SHOWN
     return f"{shown} and {rest} more" if rest > 0 else shown
-
-
-def _image(picture: Tensor) -> Image:
-    """A picture (3,H,W) as rows of pixels (H,W,3)."""
-    return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
 
 
 def _size(picture: Tensor) -> tuple[int, int]:

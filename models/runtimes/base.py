@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +12,7 @@ import numpy as np
 
 from models.detections import Detections
 from models.letterbox import Image, Letterbox
+from models.planes import YuvPlanes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,26 +32,46 @@ class Runtime(ABC):
     """One model on one device.
 
     Attributes:
-        name: for reports, for example ``torch``.
+        name: for reports, for example ``torch-eager``.
         device: where it computes, for example ``cpu``.
         precision: of its arithmetic, for example ``fp32``.
         model_name: name in the zoo.
         class_names: name of each label.
+        threads: how many of the CPU it computes on; 0 as long as that is not decided.
+        gpu_ms: milliseconds of the GPU for the last ``infer`` or the last batch of ``infer_many``,
+            by step (``copy_in``, ``compute``, ``copy_out``) and by the GPU's own clock; None on
+            other devices.
     """
 
     name: str
     device: str
     precision: str
+    threads: int = 0
+    gpu_ms: Mapping[str, float] | None = None
     model_name: str
     class_names: tuple[str, ...]
+    _is_open: bool = True
 
     @abstractmethod
     def preprocess(self, image: Image) -> Canvas:
         """Bring a frame (H,W,3) uint8 RGB to the model's size and layout."""
 
+    def preprocess_decoded(self, image: Image, planes: YuvPlanes | None) -> Canvas:
+        """As ``preprocess``, of whichever is better for this runtime; both show the same.
+
+        Args:
+            image: the frame (H,W,3) uint8 RGB.
+            planes: the same as the decoder gave it, which a GPU converts faster; None without.
+        """
+        return self.preprocess(image)
+
     @abstractmethod
     def infer(self, canvas: Canvas) -> Detections:
         """Run the model. The result is in canvas px."""
+
+    def infer_many(self, canvases: Sequence[Canvas]) -> list[Detections]:
+        """As ``infer`` on each, at once where the runtime can."""
+        return [self.infer(canvas) for canvas in canvases]
 
     def postprocess(self, found: Detections, canvas: Canvas) -> Detections:
         """The same objects in source px."""
@@ -63,6 +85,7 @@ class Runtime(ABC):
             keypoints=None
             if found.keypoints is None
             else letterbox.keypoints_to_frame(found.keypoints),
+            class_map=found.class_map,
         )
 
     def detect(self, image: Image) -> Detections:
@@ -78,6 +101,15 @@ class Runtime(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release the model. Legal any number of times."""
+
+    def _check_open(self) -> None:
+        """For a runtime to call before it runs the model.
+
+        Raises:
+            RuntimeError: if it is closed.
+        """
+        if not self._is_open:
+            raise RuntimeError(f"The {self.name} runtime of {self.model_name} is closed.")
 
     def __enter__(self) -> Self:
         return self

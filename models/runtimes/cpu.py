@@ -7,9 +7,10 @@ Measured with the embedded model at 854x480 on two cores, one frame through the 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -35,8 +36,14 @@ def keep_freed_memory() -> None:
             mallopt(parameter, value)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def one_thread() -> AbstractContextManager[None]:
     """Run PyTorch on the calling thread alone for the length of the block.
 
     libgomp keeps a team of workers for every thread that has ever computed something in parallel;
@@ -44,9 +51,19 @@ def one_thread() -> Iterator[None]:
     waiting for the next. So only the thread that runs the model may have a team: what others do,
     such as loading weights, belongs in this block.
     """
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
+    return torch_threads(1)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Run PyTorch on so many threads for the length of the block.
+
+    PyTorch keeps the number for the process and for each thread that calls it, so it is set where
+    the model runs, every time.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(count)
+        torch.set_num_threads(before)

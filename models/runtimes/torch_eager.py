@@ -11,9 +11,11 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from models.detections import Detections
 from models.errors import ModelError, UsageError
-from models.letterbox import Image, Letterbox
+from models.letterbox import Image
 from models.runtimes.base import Canvas, Runtime
 from models.runtimes.cpu import keep_freed_memory, one_thread
+from models.runtimes.lanes import exact_products
+from models.runtimes.resize import Resize
 from models.zoo import LoadedModel
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -38,6 +40,10 @@ def pick_device(name: str) -> str:
     if not here.get(name.partition(":")[0], False):
         usable = " or ".join(device for device, present in here.items() if present)
         raise UsageError(f"There is no {name} device here: use --device {usable}.")
+    if name.startswith("cuda:"):
+        every = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        if name not in every:
+            raise UsageError(f"There is no {name} here: the last one is {every[-1]}.")
     return name
 
 
@@ -74,7 +80,7 @@ class TorchEager(Runtime):
         UsageError: if the device is not here, or the model's canvas has one size only.
     """
 
-    name = "torch"
+    name = "torch-eager"
     precision = "fp32"
 
     def __init__(
@@ -86,7 +92,7 @@ class TorchEager(Runtime):
         canvas_side: int | None = None,
     ) -> None:
         self.model_name, self.class_names = loaded.name, loaded.class_names
-        self.device = pick_device(device)
+        self.device, self.threads = pick_device(device), torch.get_num_threads()
         self._model = loaded.module.eval()
         self._take_over_resize(canvas_side)
         # R-CNNs keep the threshold in their heads, single-stage detectors in the model itself
@@ -97,27 +103,14 @@ class TorchEager(Runtime):
 
     def _take_over_resize(self, canvas_side: int | None) -> None:
         own = cast("GeneralizedRCNNTransform", self._model.transform)
-        self._fixed_size: tuple[int, int] | None = own.fixed_size
-        if self._fixed_size is not None and canvas_side is not None:
-            width, height = self._fixed_size
-            raise UsageError(
-                f"{self.model_name} always works at {width}x{height} px: leave out --canvas-side."
-            )
-        self._min_side = float(canvas_side or own.min_size[-1])
-        self._max_side = own.max_size * self._min_side / own.min_size[-1]
+        self._resize = Resize.of(own, canvas_side, self.model_name)
         self._model.transform = _CanvasTransform(
             own.min_size, own.max_size, own.image_mean, own.image_std, own.size_divisible
         )
 
     def preprocess(self, image: Image) -> Canvas:
         """An RGB array (h,w,3) uint8; it is ``infer`` that has PyTorch touch it."""
-        frame_size = image.shape[1], image.shape[0]
-        if self._fixed_size is not None:
-            letterbox = Letterbox(frame_size, self._fixed_size)
-        else:
-            letterbox = Letterbox.by_sides(
-                frame_size, min_side=self._min_side, max_side=self._max_side
-            )
+        letterbox = self._resize.letterbox((image.shape[1], image.shape[0]))
         return Canvas(np.ascontiguousarray(letterbox.resize(image)), letterbox)
 
     @torch.inference_mode()
@@ -126,10 +119,13 @@ class TorchEager(Runtime):
 
         Raises:
             ModelError: if the device runs out of memory.
+            RuntimeError: if it is closed.
         """
+        self._check_open()
         try:
-            pixels = torch.from_numpy(canvas.pixels).to(self.device)
-            (found,) = self._model([pixels.permute(2, 0, 1).float().div_(255)])
+            with exact_products(benchmark=False):  # the number of boxes is another every time
+                pixels = torch.from_numpy(canvas.pixels).to(self.device)
+                (found,) = self._model([pixels.permute(2, 0, 1).float().div_(255)])
         except torch.OutOfMemoryError as error:
             raise ModelError(
                 f"{self.model_name} does not fit into the memory of {self.device}: give a smaller "
@@ -150,4 +146,4 @@ class TorchEager(Runtime):
 
     def close(self) -> None:
         """Release the model's memory."""
-        self._model = nn.Identity()
+        self._is_open, self._model = False, nn.Identity()

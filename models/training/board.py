@@ -6,11 +6,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from models.data.samples import LabelledPictures
+from models.data.samples import LabelledPictures, as_image
 from models.runtimes.base import Runtime
 from models.training.draws import Draw, DrawnSamples
 from models.training.loop import StepReport
@@ -67,7 +66,7 @@ class Board:
             return
         for index in range(min(PICTURES, len(pictures))):
             picture, _ = pictures[index]
-            found = runtime.detect(np.ascontiguousarray(picture.permute(1, 2, 0).numpy()))
+            found = runtime.detect(as_image(picture))
             drawn = draw_found(picture, found, min_score=SHOWN_SCORE)
             self._picture(f"validation/{index}", drawn, step)
 

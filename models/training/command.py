@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from models.training.settings import OPTIMIZERS, PRECISIONS, SCHEDULES, TrainSettings
+from models.options import FILE, device_option
+from models.training.settings import AUGMENTATIONS, OPTIMIZERS, PRECISIONS, SCHEDULES, TrainSettings
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help and usage errors should not wait for it
     from models.training.session import TrainOutcome
 
-FILE = click.Path(path_type=Path)
 EXIT_INTERRUPTED = 130
 STOPPING = b"Stopping after this update, to save; Ctrl-C again stops at once.\n"
 DEFAULTS = TrainSettings()
@@ -121,7 +121,7 @@ DEFAULTS = TrainSettings()
 )
 @click.option(
     "--augment",
-    type=click.Choice(["none", "flip", "standard"]),
+    type=click.Choice(AUGMENTATIONS),
     default="standard",
     show_default=True,
     help="standard: flip, zoom out, crop, change colours.",
@@ -161,9 +161,7 @@ DEFAULTS = TrainSettings()
     show_default=True,
     help="Processes that read pictures.",
 )
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True
-)
+@device_option
 @click.option(
     "--seed",
     type=int,
@@ -176,9 +174,10 @@ DEFAULTS = TrainSettings()
 def train(quiet: bool, **flags: Any) -> None:
     """Fine-tune --model on the labelled pictures of DATA.
 
-    DATA is a Penn-Fudan folder, COCO annotations (a .json file, or a folder with annotations/) or
-    a YOLO-seg data.yaml. Afterwards --output holds best.safetensors and last.safetensors, which
-    'rcnn-live run' and 'rcnn-live eval' take as --weights, and the TensorBoard log.
+    DATA is a Penn-Fudan folder, COCO annotations (a .json file, or a folder with annotations/), a
+    YOLO-seg data.yaml, or 'shapes', which are drawn (shapes:seed=7,train=800). Afterwards --output
+    holds best.safetensors and last.safetensors, which 'rcnn-live run' and 'rcnn-live eval' take as
+    --weights, and the TensorBoard log.
 
     Several GPUs: torchrun --nproc-per-node N -m stream train DATA …
     """

@@ -191,12 +191,12 @@ class Trainer:
         settings = self.settings
         torch.manual_seed(seed_of(settings.seed, self.progress.total_steps, self.processes.rank))
         losses = self._losses(images, targets)
-        total = torch.stack(list(losses.values())).sum()
-        means = {name: self.processes.mean(loss.detach()).item() for name, loss in losses.items()}
+        parts = torch.stack(list(losses.values()))
+        means = dict(zip(losses, self.processes.mean(parts.detach()).tolist(), strict=True))
         means["total"] = sum(means.values())
         if not math.isfinite(means["total"]):
             raise DataError(self._name_the_culprit(images, targets, means))
-        self._scaler.scale(total / settings.accumulate).backward()  # type: ignore[no-untyped-call]
+        self._scaler.scale(parts.sum() / settings.accumulate).backward()  # type: ignore[no-untyped-call]
         if update:
             self._update()
         return means

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -69,9 +70,13 @@ def _cosine(update: int, *, warm_up: int, updates: int) -> float:
 def make_average(detector: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of the weights, shorter in the first updates."""
 
-    def average(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-        if not old.is_floating_point():
-            return new
-        return old.lerp(new, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+    @torch.no_grad()
+    def update(old: Sequence[Tensor], new: Sequence[Tensor], count: Tensor | int) -> None:
+        share = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
+        for mean, value in zip(old, new, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, share)
+            else:  # a counter
+                mean.copy_(value)
 
-    return AveragedModel(detector, avg_fn=average, use_buffers=True)
+    return AveragedModel(detector, multi_avg_fn=update, use_buffers=True)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from models.errors import RcnnLiveError, UsageError
-from models.evaluation.output import check_writable
+from models.paths import check_writable
 from models.training.settings import TrainSettings
 
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
@@ -63,7 +63,7 @@ class RunFolder:
         state_file = self.path / STATE
         if resume:
             state = self._read(state_file)
-            check_writable(state_file, "--output")
+            check_writable(state_file, "--output", replaced=True)
             return state
         if state_file.exists():
             raise UsageError(
@@ -74,7 +74,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"{self.path} cannot be made: {error.strerror}.") from error
-        check_writable(state_file, "--output")
+        check_writable(state_file, "--output", replaced=True)
         return None
 
     def _read(self, state_file: Path) -> dict[str, Any]:

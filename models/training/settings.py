@@ -7,6 +7,7 @@ from typing import Literal
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("onecycle", "cosine", "constant")
+AUGMENTATIONS = ("none", "flip", "standard")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 

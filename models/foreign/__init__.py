@@ -1,0 +1,1 @@
+"""Detectors of other projects, as ONNX files: what they say is understood, or described."""
