@@ -5,25 +5,36 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from stream.observer import Observer
 from stream.sources.base import SourceInfo
+from stream.sources.tap import PacketTap
 
 if TYPE_CHECKING:
     from stream.stages import Job
 
 
-class Sink(ABC):
+class Sink(Observer, ABC):
     """One output of the pipeline: a recording, a log, a window.
 
-    All methods are called by one thread. A sink makes its file when the first frame comes, so a
-    run that never gets that far leaves nothing behind and an older file untouched.
+    All methods are called by one thread, but for those of ``Observer``. A sink makes its file when
+    the first frame comes, so a run that never gets that far leaves nothing behind and an older
+    file untouched.
 
     Attributes:
         name: for traces and messages.
-        wants_picture: whether ``write`` reads ``job.picture``.
+        wants_picture: whether ``write`` reads ``job.picture``; a sink that is switched on and off
+            may change it between two frames, and leaves out a frame that came without.
+        tap: takes the source's packets, for this sink; None if it wants none.
     """
 
     name: str
     wants_picture: bool = False
+    tap: PacketTap | None = None
+
+    @property
+    def may_want_picture(self) -> bool:
+        """Whether ``wants_picture`` is ever true."""
+        return self.wants_picture
 
     def open(self, info: SourceInfo) -> None:
         """Learn what is to come; called once, before the first frame."""

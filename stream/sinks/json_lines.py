@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+import threading
+from collections import deque
 from pathlib import Path
 from typing import Any, TextIO
 
+from models.paths import check_writable
 from stream.errors import SinkError
-from stream.sinks.paths import check_writable
+from stream.events.schema import encode
+from stream.sinks.rotation import LineFile, Rotation
 
 STDOUT = "-"
+_MOST_NOTES = 1000
 
 
 class JsonLines:
-    """A file of JSON lines that is made with its first line; every line is flushed whole.
+    """A file of JSON lines that is made with its first row; every line is written whole.
+
+    ``write`` and ``close`` are called by one thread, ``note`` by any.
 
     Args:
         target: a path, or ``-`` for standard output.
         option: the command line option it was given with, for messages.
+        rotation: when the file is put aside for a new one; None for never.
 
     Raises:
         UsageError: if the file cannot be written.
     """
 
-    def __init__(self, target: str, option: str) -> None:
-        self._target, self._option = target, option
-        self._file: TextIO | None = None
+    def __init__(self, target: str, option: str, rotation: Rotation | None = None) -> None:
+        self._target, self._option, self._rotation = target, option, rotation
+        self._file: LineFile | TextIO | None = None
+        self._lock = threading.Lock()
+        self._notes: deque[str] = deque(maxlen=_MOST_NOTES)  # until the file is made
+        self._note_error: OSError | None = None
         if target != STDOUT:
             check_writable(Path(target), option)
 
@@ -37,25 +47,51 @@ class JsonLines:
         Raises:
             SinkError: if the disk is full or the reader of standard output is gone.
         """
-        line = json.dumps(row, separators=(",", ":"), ensure_ascii=False) + "\n"
-        try:
-            if self._file is None:
-                self._file = self._open()
-            self._file.write(line)
-            self._file.flush()
-        except OSError as error:
-            raise self._failure(error) from error
+        with self._lock:
+            try:
+                if self._note_error is not None:
+                    raise self._note_error
+                if self._file is None:
+                    self._file = self._open()
+                self._put([*self._notes, f"{encode(row)}\n"])
+                self._notes.clear()
+            except OSError as error:
+                raise self._failure(error) from error
 
-    def _open(self) -> TextIO:
+    def note(self, row: dict[str, Any]) -> None:
+        """Add one line that makes no file by itself: it waits for the first ``write``.
+
+        An error is raised by the next ``write``.
+        """
+        with self._lock:
+            if self._file is None:
+                self._notes.append(f"{encode(row)}\n")
+                return
+            try:
+                self._put([f"{encode(row)}\n"])
+            except OSError as error:
+                self._note_error = error
+
+    def _put(self, lines: list[str]) -> None:
+        text = "".join(lines)
+        if isinstance(self._file, LineFile):
+            self._file.write(text.encode())
+        else:
+            assert self._file is not None
+            self._file.write(text)
+            self._file.flush()
+
+    def _open(self) -> LineFile | TextIO:
         if self._target == STDOUT:
             return sys.stdout
-        return Path(self._target).open("w", encoding="utf-8")
+        return LineFile(Path(self._target), self._rotation)
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
-        file, self._file = self._file, None
+        with self._lock:
+            file, self._file = self._file, None
         try:
-            if file is not None and file is not sys.stdout:
+            if isinstance(file, LineFile):
                 file.close()
         except OSError as error:
             raise self._failure(error) from error

@@ -15,7 +15,9 @@ import cv2
 
 from stream.errors import UsageError
 from stream.frame import Image
+from stream.render import draw_note
 from stream.sinks.base import Sink
+from stream.sources.status import SourceStatus
 
 if TYPE_CHECKING:
     from stream.stages import Job
@@ -43,7 +45,7 @@ def check_display() -> None:
 
 
 class Window(Sink):
-    """A window that shows the newest picture.
+    """A window that shows the newest picture, and while there is no signal says so over it.
 
     ``write`` only keeps the picture; ``pump``, called again and again by the main thread, shows
     it, because window systems (macOS above all) want the main thread.
@@ -66,12 +68,17 @@ class Window(Sink):
         self._title, self._on_quit = title, on_quit
         self._lock = threading.Lock()
         self._newest: Image | None = None
-        self._shown: Image | None = None
+        self._shown: Image | None = None  # without a note
+        self._note = self._shown_note = ""
         self._paused = False
 
     def write(self, job: Job) -> None:
         with self._lock:
             self._newest = job.picture
+
+    def source_changed(self, status: SourceStatus) -> None:
+        with self._lock:
+            self._note = "" if status.is_live else status.sentence()
 
     def close(self) -> None:
         """See ``Sink.close``; the window itself goes with ``destroy``."""
@@ -80,17 +87,26 @@ class Window(Sink):
         """Show the newest picture and handle a key. Call from the main thread, often."""
         with self._lock:
             picture, self._newest = self._newest, None
+            note = self._note
+        if picture is None and note != self._shown_note:
+            picture = self._shown
         if picture is not None and not self._paused:
-            if self._shown is None:
-                cv2.namedWindow(self._title, WINDOW_FLAGS)
-                cv2.resizeWindow(self._title, picture.shape[1], picture.shape[0])
-            cv2.imshow(self._title, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            self._shown = picture
+            self._show(picture, note)
         if self._shown is None:
             return
         self._handle_key(cv2.waitKey(1) & 0xFF)
         if cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
             self._on_quit()
+
+    def _show(self, picture: Image, note: str) -> None:
+        if self._shown is None:
+            cv2.namedWindow(self._title, WINDOW_FLAGS)
+            cv2.resizeWindow(self._title, picture.shape[1], picture.shape[0])
+        self._shown, self._shown_note = picture, note
+        if note:
+            picture = picture.copy()
+            draw_note(picture, note)
+        cv2.imshow(self._title, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
     def _handle_key(self, key: int) -> None:
         if key == ord("q"):

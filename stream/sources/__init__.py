@@ -1,7 +1,17 @@
 """Where frames come from: files, network streams, cameras, screens, pictures, the demo."""
 
+from stream.sources.backoff import ReconnectOptions
 from stream.sources.base import FrameSource, SourceInfo
-from stream.sources.choose import create_source
+from stream.sources.live import create_source
 from stream.sources.options import SourceOptions
+from stream.sources.status import SourceState, SourceStatus
 
-__all__ = ["FrameSource", "SourceInfo", "SourceOptions", "create_source"]
+__all__ = [
+    "FrameSource",
+    "ReconnectOptions",
+    "SourceInfo",
+    "SourceOptions",
+    "SourceState",
+    "SourceStatus",
+    "create_source",
+]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av.error
 
-from stream.errors import SourceError, SourceTimeout
+from stream.errors import SourceDenied, SourceError, SourceTimeout
 from stream.redact import redact
 
 # What opening and reading may raise; RuntimeError is PyAV's word for a clock that was set back.
@@ -19,8 +19,6 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (av.error.ConnectionRefusedError, "refuses the connection: is the server up, the port right?"),
     (av.error.ConnectionResetError, "broke the connection."),
     (av.error.BrokenPipeError, "broke the connection."),
-    (av.error.HTTPUnauthorizedError, "wants a user and a password, or those given are wrong."),
-    (av.error.HTTPForbiddenError, "does not allow this user to watch."),
     (av.error.HTTPNotFoundError, "has no stream at this path."),
     (av.error.HTTPClientError, "does not accept the request."),
     (av.error.HTTPServerError, "reports an error of its own."),
@@ -28,6 +26,11 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (av.error.FileNotFoundError, "does not exist."),
     (av.error.PermissionError, "may not be read by this user."),
     (av.error.InvalidDataError, "holds no video that FFmpeg can read."),
+)
+
+_DENIALS: tuple[tuple[type[Exception], str], ...] = (
+    (av.error.HTTPUnauthorizedError, "wants a user and a password, or those given are wrong."),
+    (av.error.HTTPForbiddenError, "does not allow this user to watch."),
 )
 
 
@@ -45,12 +48,16 @@ def explain(error: Exception, name: str, *, doing: str) -> SourceError:
         doing: "opened" or "read".
 
     Returns:
-        A SourceTimeout if a deadline passed, else a SourceError; both free of credentials.
+        A SourceTimeout if a deadline passed, a SourceDenied if user or password are wrong, else a
+        SourceError; all free of credentials.
     """
     if is_timeout(error):
         return SourceTimeout(f"{name} was silent for too long.")
     if isinstance(error, OSError) and error.errno in _UNREACHABLE:
         return SourceError(f"{name} cannot be reached: is its address right, the network up?")
+    for kind, reason in _DENIALS:
+        if isinstance(error, kind):
+            return SourceDenied(f"{name} {reason}")
     for kind, reason in _REASONS:
         if isinstance(error, kind):
             return SourceError(f"{name} {reason}")

@@ -12,12 +12,14 @@ from typing import cast
 import av.error
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from stream.errors import SourceError, SourceTimeout
 from stream.sources.av_explain import AV_ERRORS, explain, is_timeout
-from stream.sources.timing import ArrivalTimes
+from stream.sources.tap import PacketTaker
+from stream.sources.timing import ArrivalTimes, wall_time_in
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,8 @@ class AvReader:
     Args:
         container: open; the reader does not close it.
         stream: the video stream of ``container`` to decode.
+        sound: of ``container``, to be read as well.
+        taker: of all packets that are read, beside the decoder.
         name: of the source, free of credentials.
         is_live: a live stream skips to the next keyframe after damage, because what comes in
             between shows things that are not there; a file shows everything it can.
@@ -39,6 +43,8 @@ class AvReader:
         corrupt_packets: how many packets gave no picture because they, or those they build on,
             were damaged.
         arrivals: when the packets came.
+        wall_zero: UTC seconds since 1970 of pts 0, by the latest packet whose source said it; None
+            until one does.
     """
 
     def __init__(
@@ -46,6 +52,8 @@ class AvReader:
         container: InputContainer,
         stream: VideoStream,
         *,
+        sound: Stream | None = None,
+        taker: PacketTaker | None = None,
         name: str,
         is_live: bool,
         interrupted: threading.Event,
@@ -54,7 +62,9 @@ class AvReader:
     ) -> None:
         self._stream = stream
         # A generator, whose close() lets go of the container.
-        self._packets = cast("Generator[Packet[VideoStream]]", container.demux(stream))
+        streams = [stream] if sound is None else [stream, sound]
+        self._packets = cast("Generator[Packet[VideoStream]]", container.demux(*streams))
+        self._taker = taker
         self._name = name
         self._is_live = is_live
         self._interrupted = interrupted
@@ -69,6 +79,7 @@ class AvReader:
         self._has_shown_picture = False
         self._damage = _DamageReport(name)
         self.arrivals = ArrivalTimes()
+        self.wall_zero: float | None = None
 
     @property
     def corrupt_packets(self) -> int:
@@ -90,7 +101,8 @@ class AvReader:
                     f"{self._name} sent packets but not one whole picture for {timeout:g} s."
                 )
             packet = self._next_packet()
-            self._pictures.extend(self._decode(packet))
+            if packet is None or self._is_video(packet):
+                self._pictures.extend(self._decode(packet))
         if self._interrupted.is_set():
             return None
         self._has_shown_picture = True
@@ -124,13 +136,26 @@ class AvReader:
             self._has_ended = True
             self._warn_if_cut_short()
             return None
+        self._note(packet, asked_at)
+        return packet
+
+    def _note(self, packet: Packet[VideoStream], asked_at: float) -> None:
+        """Take down when a packet came, and hand it on."""
         arrived_at = time.monotonic()
         if self._read_timeout_seconds is not None:
             # FFmpeg's parser held this packet back for the next one, and let it go at the deadline.
             self._was_silent = arrived_at - asked_at > self._read_timeout_seconds
+        if self._taker is not None:
+            self._taker.take(cast("Packet[Stream]", packet))
+        if not self._is_video(packet):
+            return
         self._packet_count += 1
         self.arrivals.note(packet.pts, arrived_at)
-        return packet
+        if (wall_time := wall_time_in(packet)) is not None and packet.pts is not None:
+            self.wall_zero = wall_time - float(packet.pts * packet.time_base)
+
+    def _is_video(self, packet: Packet[VideoStream]) -> bool:
+        return packet.stream_index == self._stream.index
 
     def _silence(self) -> SourceTimeout:
         return SourceTimeout(f"{self._name} was silent for {self._read_timeout_seconds or 0:g} s.")

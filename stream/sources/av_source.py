@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -15,12 +17,20 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from stream.errors import RcnnLiveError, SourceError, SourceTimeout
-from stream.frame import Frame
+from stream.frame import Frame, SourceTime
+from stream.sources import decoders
 from stream.sources.av_explain import AV_ERRORS, explain
 from stream.sources.av_reader import AvReader
 from stream.sources.base import FrameSource, SourceInfo
+from stream.sources.options import AUTO, SOFTWARE
+from stream.sources.planes import planes_of
+from stream.sources.tap import PacketTaker, PacketTap
 from stream.sources.timing import PtsRepair
 from stream.sources.upright import upright_rgb
+
+logger = logging.getLogger(__name__)
+
+_connections = itertools.count()  # of all sources, so that no two have one number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +44,10 @@ class AvInput:
         options: FFmpeg's input options.
         is_live: None if that depends on whether the input turns out to have a length.
         ends: whether a live input has an end; if not, its end means that it was disconnected.
+        decode: what decodes it, one of ``options.DECODERS``.
         open_timeout_seconds: until the first frame, or None to wait for ever.
         read_timeout_seconds: of silence, or None to wait for ever.
+        tap: takes the packets, too.
     """
 
     name: str
@@ -44,8 +56,10 @@ class AvInput:
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
     is_live: bool | None = False
     ends: bool = True
+    decode: str = SOFTWARE
     open_timeout_seconds: float | None = None
     read_timeout_seconds: float | None = None
+    tap: PacketTap | None = None
 
 
 class AvSource(FrameSource):
@@ -56,6 +70,7 @@ class AvSource(FrameSource):
         self._interrupted = threading.Event()
         self._container: InputContainer | None = None
         self._reader: AvReader | None = None
+        self._taker: PacketTaker | None = None
         self._first_frame: Frame | None = None
         self._corrupt_packets = 0
 
@@ -84,6 +99,9 @@ class AvSource(FrameSource):
             self._corrupt_packets = self._reader.corrupt_packets
             self._reader.close()
             self._reader = None  # frees the decoder and its threads
+        if self._taker is not None:
+            self._taker.end()
+            self._taker = None
         if self._container is not None:
             self._container.close()
             self._container = None
@@ -100,11 +118,22 @@ class AvSource(FrameSource):
         container = self._container = self._open_container()
         stream = _video_stream(container, self._input.name)
         self._is_live = self._decide_live(container)
-        # Frame threads decode faster but hold pictures back, which a live view cannot have.
-        stream.thread_type = "SLICE" if self._is_live else "AUTO"
+        self._connection = next(_connections)
+        # Frame threads decode faster but hold pictures back, which a live view cannot have, and
+        # a device does not need.
+        has_device = stream.codec_context.is_hwaccel
+        stream.thread_type = "SLICE" if self._is_live or has_device else "AUTO"
+        sound = container.streams.best("audio") if self._input.tap is not None else None
+        if self._input.tap is not None:
+            tapped = [stream] if sound is None else [stream, sound]
+            self._taker = self._input.tap.begin(
+                tapped, is_live=self._is_live, connection=self._connection
+            )
         self._reader = AvReader(
             container,
             stream,
+            sound=sound,
+            taker=self._taker,
             name=self._input.name,
             is_live=self._is_live,
             interrupted=self._interrupted,
@@ -119,6 +148,7 @@ class AvSource(FrameSource):
         if first_frame is None:
             reason = "was interrupted" if self._interrupted.is_set() else "holds no whole picture"
             raise SourceError(f"{self._input.name} {reason}.")
+        self._tell_decoder(stream)
         width, height = first_frame.size
         return SourceInfo(
             name=self._input.name,
@@ -130,9 +160,22 @@ class AvSource(FrameSource):
             frame_count=None if self._is_live else _frame_count(container, stream),
         )
 
+    def _tell_decoder(self, stream: VideoStream) -> None:
+        """Once a picture is there, as only then it is known; loudly if it is not what was asked."""
+        device = self._decoder
+        if device is None:
+            return
+        if decoders.is_used(device, stream.codec_context):
+            logger.info("%s is decoded by %s.", self._input.name, device.title)
+            return
+        level = logging.INFO if self._input.decode == AUTO else logging.WARNING
+        text = "%s is decoded in software: %s does not take this video."
+        logger.log(level, text, self._input.name, device.title)
+
     def _open_container(self) -> InputContainer:
         timeout = self._input.open_timeout_seconds
         began_at = time.monotonic()
+        self._decoder = decoders.pick(self._input.decode)
         try:
             return av.open(
                 self._input.url,
@@ -141,6 +184,7 @@ class AvSource(FrameSource):
                 options=dict(self._input.options),
                 metadata_errors="ignore",
                 timeout=(timeout, self._input.read_timeout_seconds),
+                hwaccel=decoders.accelerator(self._decoder),
             )
         except AV_ERRORS as error:
             # After a deadline FFmpeg often reports that the nothing it got is invalid.
@@ -171,14 +215,29 @@ class AvSource(FrameSource):
                 f"{self._input.name} has pictures in the format {picture.format.name}, "
                 "which cannot be converted to RGB."
             ) from None
+        pts = self._pts_repair.next(picture.pts, picture.duration)
         return Frame(
             image=image,
             index=self._index,
             source_id=self._input.name,
-            pts=self._pts_repair.next(picture.pts, picture.duration),
+            pts=pts,
             time_base=self._time_base,
             captured_at=captured_at,
+            wall_time=self._wall_time(picture.pts),
+            planes=planes_of(picture),
+            source_time=self._source_time(picture.pts, pts),
         )
+
+    def _source_time(self, pts: int | None, repaired_pts: int) -> SourceTime:
+        """A live source's own time, even if its clock went back; a file's times are all we have."""
+        own = pts if self._is_live and pts is not None else repaired_pts
+        return SourceTime(self._connection, own * self._time_base)
+
+    def _wall_time(self, pts: int | None) -> float | None:
+        wall_zero = self._reader.wall_zero if self._reader else None
+        if wall_zero is None or pts is None:
+            return None
+        return wall_zero + float(pts * self._time_base)
 
 
 def _video_stream(container: InputContainer, name: str) -> VideoStream:

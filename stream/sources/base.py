@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from types import TracebackType
 from typing import Self
 
 from stream.frame import Frame
+from stream.sources.status import SourceStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,17 @@ class FrameSource(ABC):
     ``open``, ``read`` and ``close`` are called by one thread: a decoder that is closed while
     another thread reads it brings the process down. ``interrupt`` may be called from any thread.
     """
+
+    @property
+    def corrupt_packets(self) -> int:
+        """How many packets since ``open`` were damaged and gave no picture; asked by its thread."""
+        return 0
+
+    def watch(self, listener: Callable[[SourceStatus], None]) -> None:
+        """Tell ``listener`` of every change of state, on the thread that opens and reads.
+
+        Call it before ``open``. A source that never comes back by itself has nothing to tell.
+        """
 
     @abstractmethod
     def open(self) -> SourceInfo:

@@ -7,6 +7,7 @@ import glob
 from collections.abc import Iterable
 from pathlib import Path
 
+from models.shapes.settings import is_shapes
 from stream.errors import UsageError
 from stream.sources import network, pictures
 from stream.sources.base import FrameSource
@@ -16,12 +17,13 @@ from stream.sources.options import SourceOptions
 from stream.sources.pattern import Pattern
 from stream.sources.pictures import Pictures
 from stream.sources.screen import Screen
+from stream.sources.shapes import Shapes
 from stream.sources.video_file import VideoFile
 from stream.sources.webcam import Webcam
 
 _ALLOWED = (
     "a source is a video file, a picture, a folder or glob of pictures, a URL such as "
-    "rtsp://HOST/PATH, a camera such as 0, screen, demo, demo:live or lavfi:GRAPH"
+    "rtsp://HOST/PATH, a camera such as 0, screen, demo, demo:live, shapes or lavfi:GRAPH"
 )
 _DEFAULTS = SourceOptions()
 
@@ -35,11 +37,23 @@ def create_source(uri: str, *, options: SourceOptions = _DEFAULTS) -> FrameSourc
         options: settings, of which each kind of source uses those that concern it.
 
     Raises:
-        UsageError: if there can be no such source.
+        UsageError: if there can be no such source, or it has no packets for ``options.tap``.
     """
+    source = _chosen(uri, options)
+    option = None if options.tap is None else options.tap.option
+    if option is not None and not isinstance(source, VideoFile | Network):
+        raise UsageError(
+            f"{option} copies video files and network streams, and {uri} is neither: use --record."
+        )
+    return source
+
+
+def _chosen(uri: str, options: SourceOptions) -> FrameSource:
     kind, _, rest = uri.partition(":")
     if uri in ("demo", "demo:live"):
         return Demo(uri, is_live=uri == "demo:live")
+    if is_shapes(uri):
+        return Shapes(uri)
     if uri.isdecimal() or uri.startswith(("/dev/video", "/dev/v4l/")):
         return Webcam(uri, options=options)
     if kind == "screen":

@@ -5,19 +5,16 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
-import threading
-import time
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stream.errors import SourceError, UsageError
-from stream.frame import Frame, Image
-from stream.sources.base import FrameSource, SourceInfo
+from stream.errors import UsageError
+from stream.frame import Image
+from stream.sources.drawn import Drawn
 
 WIDTH, HEIGHT = 854, 480
 FRAME_RATE = 30
@@ -126,68 +123,19 @@ class DemoPicture:
         return image
 
 
-class Demo(FrameSource):
-    """The demo as a source.
-
-    As a file it has FRAME_COUNT frames. Live it never ends and keeps to the clock: a reader that
-    is slow misses pictures, as with a camera.
-    """
+class Demo(Drawn):
+    """The demo as a source of FRAME_COUNT frames, or live without an end."""
 
     def __init__(self, uri: str, *, is_live: bool) -> None:
         _photograph_folder()
-        self._name = uri
-        self._is_live = is_live
-        self._picture: DemoPicture | None = None
-        self._interrupted = threading.Event()
-        self._index = 0
-        self._next_pts = 0
-        self._began_at = 0.0
-
-    def open(self) -> SourceInfo:
-        self._picture = DemoPicture()
-        self._index = self._next_pts = 0
-        self._began_at = time.monotonic()
-        return SourceInfo(
-            name=self._name,
-            is_live=self._is_live,
-            width=WIDTH,
-            height=HEIGHT,
-            frame_rate=Fraction(FRAME_RATE),
-            time_base=Fraction(1, FRAME_RATE),
-            frame_count=None if self._is_live else FRAME_COUNT,
+        super().__init__(
+            uri,
+            lambda: DemoPicture().draw,
+            size=(WIDTH, HEIGHT),
+            frame_rate=FRAME_RATE,
+            frame_count=FRAME_COUNT,
+            is_live=is_live,
         )
-
-    def read(self) -> Frame | None:
-        if self._picture is None:
-            raise SourceError(f"{self._name} is read but not open.")
-        captured_at = self._wait_for_next_picture() if self._is_live else time.monotonic()
-        if self._interrupted.is_set() or (not self._is_live and self._index == FRAME_COUNT):
-            return None
-        frame = Frame(
-            image=self._picture.draw(self._next_pts),
-            index=self._index,
-            source_id=self._name,
-            pts=self._next_pts,
-            time_base=Fraction(1, FRAME_RATE),
-            captured_at=captured_at,
-        )
-        self._index += 1
-        self._next_pts += 1
-        return frame
-
-    def close(self) -> None:
-        self._picture = None
-
-    def interrupt(self) -> None:
-        self._interrupted.set()
-
-    def _wait_for_next_picture(self) -> float:
-        """Sets the next pts to the newest picture, waiting if it is not due; returns its time."""
-        elapsed_seconds = time.monotonic() - self._began_at
-        self._next_pts = max(self._next_pts, int(elapsed_seconds * FRAME_RATE))
-        due_at = self._began_at + self._next_pts / FRAME_RATE
-        self._interrupted.wait(max(0.0, due_at - time.monotonic()))
-        return due_at
 
 
 @functools.cache

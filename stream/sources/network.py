@@ -7,14 +7,14 @@ from urllib.parse import urlsplit
 
 from av.container import InputContainer
 
-from stream.errors import RcnnLiveError, SourceError, UsageError
+from stream.errors import RcnnLiveError, SourceError
 from stream.redact import redact
 from stream.sources.av_source import AvInput, AvSource
 from stream.sources.options import SourceOptions
+from stream.sources.url import check_url
 
 SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "srt", "udp", "tcp", "rtp")
 
-_ESCAPES = "write / as %2F, @ as %40, : as %3A, # as %23 and ? as %3F in a user or password"
 _PLAYLISTS = (".m3u8", ".mpd")
 # A camera's RTSP description already says what is to come: without this, FFmpeg takes a second
 # to find out for itself.
@@ -25,7 +25,7 @@ class Network(AvSource):
     """A live network stream; over http also a file, which shows by its known length."""
 
     def __init__(self, uri: str, *, options: SourceOptions) -> None:
-        _check(uri)
+        check_url(uri, "the source")
         scheme = urlsplit(uri).scheme.lower()
         super().__init__(
             AvInput(
@@ -34,8 +34,10 @@ class Network(AvSource):
                 options=_protocol_options(scheme, options) | dict(options.input_options),
                 is_live=None if scheme in ("http", "https") else True,
                 ends=False,
+                decode=options.decode,
+                tap=options.tap,
                 open_timeout_seconds=options.open_timeout_seconds,
-                read_timeout_seconds=_read_timeout_seconds(uri, options),
+                read_timeout_seconds=read_timeout_seconds(uri, options),
             )
         )
 
@@ -57,22 +59,6 @@ class Network(AvSource):
         return super()._explain_open(error)
 
 
-def _check(uri: str) -> None:
-    """Refuse a URL that would be read in another way than it was meant."""
-    # Nothing of the URL may be shown here: what looks like a port may be half a password.
-    try:
-        parts = urlsplit(uri)
-        has_port = parts.port is not None
-    except ValueError:
-        raise UsageError(
-            f"The port in the URL of the source is not a number: {_ESCAPES}."
-        ) from None
-    if has_port and "@" not in parts.netloc and "@" in uri:
-        raise UsageError(f"The URL of the source has an @ after its host: {_ESCAPES}.")
-    if not parts.netloc.rpartition("@")[2]:
-        raise UsageError("There is no host in the URL of the source: it is SCHEME://HOST/PATH.")
-
-
 def _protocol_options(scheme: str, options: SourceOptions) -> dict[str, str]:
     """FFmpeg's own deadlines, behind PyAV's, and what suits the protocol."""
     longest_seconds = max(options.open_timeout_seconds, options.read_timeout_seconds)
@@ -83,8 +69,11 @@ def _protocol_options(scheme: str, options: SourceOptions) -> dict[str, str]:
     return {"rw_timeout": microseconds}
 
 
-def _read_timeout_seconds(uri: str, options: SourceOptions) -> float:
-    """A playlist is read in one piece every few seconds, with silence in between."""
+def read_timeout_seconds(uri: str, options: SourceOptions) -> float:
+    """How long a source may be silent.
+
+    A playlist is read in one piece every few seconds, with silence in between.
+    """
     if urlsplit(uri).path.lower().endswith(_PLAYLISTS):
         return max(options.open_timeout_seconds, options.read_timeout_seconds)
     return options.read_timeout_seconds

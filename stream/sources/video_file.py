@@ -15,7 +15,15 @@ class VideoFile(AvSource):
 
     def __init__(self, path: Path, *, options: SourceOptions) -> None:
         # The prefix keeps FFmpeg from taking a colon in the name for a protocol.
-        super().__init__(AvInput(name=str(path), url=f"file:{path}", options=options.input_options))
+        super().__init__(
+            AvInput(
+                name=str(path),
+                url=f"file:{path}",
+                options=options.input_options,
+                decode=options.decode,
+                tap=options.tap,
+            )
+        )
         self._path = path
 
     def _explain_open(self, error: Exception) -> RcnnLiveError:

@@ -1,0 +1,1 @@
+"""Sending the annotated picture to servers and playlists, each on a thread and a process apart."""
