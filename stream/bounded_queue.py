@@ -84,20 +84,27 @@ class BoundedQueue(Generic[Item]):
             self._changed.notify_all()
         if dropped is not None:
             self._on_drop(dropped, "queue_full")
+            # a producer that never waits would otherwise starve its consumers on a single core;
+            # to sleep for no time at all would not make the kernel look for another thread
+            time.sleep(1e-6)
 
-    def get(self) -> Item:
+    def get(self, timeout_seconds: float | None = None) -> Item:
         """The oldest item; waits for one.
+
+        Args:
+            timeout_seconds: wait no longer; None for as long as it takes.
 
         Raises:
             QueueClosed: if the queue is closed and empty.
+            TimeoutError: if nothing came in time.
         """
         with self._changed:
             if not self._items and not self._closed:
                 began = time.monotonic()
-                self._changed.wait_for(lambda: self._closed or self._items)
+                self._changed.wait_for(lambda: self._closed or self._items, timeout_seconds)
                 self._blocked_get_seconds += time.monotonic() - began
             if not self._items:
-                raise QueueClosed
+                raise QueueClosed if self._closed else TimeoutError
             item = self._items.popleft()
             self._changed.notify_all()
             return item

@@ -5,8 +5,10 @@ RcnnLiveError            exit 1
 ├── ModelError           weights that are missing, damaged or of another model
 ├── DataError            labelled pictures that are unreadable or contradict themselves
 ├── SourceError          a source that cannot be opened or read
-│   └── SourceTimeout    it was silent for longer than its deadline
+│   ├── SourceTimeout    it was silent for longer than its deadline
+│   └── SourceDenied     it wants another user or another password
 ├── SinkError            an output that cannot be opened, written or finished
+│   └── SinkDenied       it wants another user or another password
 └── PipelineError        the pipeline broke a promise of its own: a lost frame
     └── ThreadLeftBehind a thread would not end in time
 """
@@ -24,8 +26,16 @@ class SourceTimeout(SourceError):
     """A source said nothing for longer than its deadline."""
 
 
+class SourceDenied(SourceError):
+    """A source wants another user or another password: asking again at once will not help."""
+
+
 class SinkError(RcnnLiveError):
     """An output cannot be opened, written or finished."""
+
+
+class SinkDenied(SinkError):
+    """An output wants another user or another password: asking again at once will not help."""
 
 
 class PipelineError(RcnnLiveError):
@@ -41,7 +51,9 @@ __all__ = [
     "ModelError",
     "PipelineError",
     "RcnnLiveError",
+    "SinkDenied",
     "SinkError",
+    "SourceDenied",
     "SourceError",
     "SourceTimeout",
     "ThreadLeftBehind",

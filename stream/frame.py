@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
+from models.planes import YuvPlanes
+
 Image = npt.NDArray[np.uint8]  # (H,W,3) RGB
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTime:
+    """When a picture is to be shown by the clock of its own connection, as its packets have it.
+
+    Attributes:
+        connection: a number that no other connection of this process has.
+        seconds: presentation time.
+    """
+
+    connection: int
+    seconds: Fraction
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,6 +41,11 @@ class Frame:
         pts: presentation time in units of ``time_base``; strictly increasing within a source.
         time_base: seconds per unit of ``pts``.
         captured_at: monotonic seconds at which the packet of this frame had arrived.
+        wall_time: UTC seconds since 1970 at which the source says it took the picture, None where
+            it does not say: then ``arrival_wall_time`` is the best there is.
+        gap_seconds: how long the source was away before this frame, 0 if it was not.
+        planes: the same picture as the decoder gave it, where that is 8 bits 4:2:0 and upright.
+        source_time: where it belongs among the packets of a tap; None where there are none.
     """
 
     image: Image
@@ -33,6 +54,10 @@ class Frame:
     pts: int
     time_base: Fraction
     captured_at: float
+    wall_time: float | None = None
+    gap_seconds: float = 0.0
+    planes: YuvPlanes | None = None
+    source_time: SourceTime | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
@@ -42,6 +67,11 @@ class Frame:
     def pts_seconds(self) -> float:
         """Presentation time in seconds."""
         return float(self.pts * self.time_base)
+
+    @property
+    def arrival_wall_time(self) -> float:
+        """UTC seconds since 1970 at which the packet of this frame had arrived."""
+        return wall_time_of(self.captured_at)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -56,6 +86,17 @@ class Frame:
         )
 
 
+def wall_time_of(monotonic: float) -> float:
+    """UTC seconds since 1970 of a moment on the monotonic clock, by the clock as it is set now."""
+    return time.time() - time.monotonic() + monotonic
+
+
+def iso_utc(wall_time: float) -> str:
+    """UTC seconds since 1970 as ISO 8601 with milliseconds, ``2026-03-01T12:00:00.000Z``."""
+    moment = datetime.fromtimestamp(wall_time, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 @dataclass(slots=True)
 class FrameTrace:
     """When one frame entered and left each stage, on the monotonic clock.
@@ -64,11 +105,13 @@ class FrameTrace:
         captured_at: monotonic seconds of the packet's arrival; the zero of every latency.
         began: stage or sink name to the time work on the frame began, in order of passing.
         ended: stage or sink name to the time it ended.
+        gpu_ms: milliseconds of the GPU, by step and by its own clock; None on other devices.
     """
 
     captured_at: float
     began: dict[str, float] = field(default_factory=dict)
     ended: dict[str, float] = field(default_factory=dict)
+    gpu_ms: Mapping[str, float] | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from ddsketch import DDSketch
 
 from stream.frame import FrameTrace
@@ -34,6 +36,7 @@ class Meter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sketches: dict[str, DDSketch] = {}
+        self._gpu_sketches: dict[str, DDSketch] = {}
         self._recent: deque[dict[str, float]] = deque(maxlen=RECENT_FRAMES)
         self._captured_at: deque[float] = deque(maxlen=RECENT_FRAMES)
         self._emitted_at: deque[float] = deque(maxlen=RECENT_FRAMES)
@@ -51,8 +54,8 @@ class Meter:
         """A frame with so many objects went through every sink."""
         times = {**trace.stage_ms(), TOTAL: trace.age_ms()}
         with self._lock:
-            for name, value in times.items():
-                self._sketches.setdefault(name, DDSketch(0.01)).add(value)
+            _add(self._sketches, times)
+            _add(self._gpu_sketches, trace.gpu_ms or {})
             self._recent.append(times)
             self._emitted_at.append(trace.captured_at + times[TOTAL] / 1e3)
             self._emitted += 1
@@ -78,18 +81,41 @@ class Meter:
     def latency(self) -> dict[str, Latency]:
         """Percentiles over the whole run: ``total`` (packet arrival to last sink), each stage."""
         with self._lock:
-            return {
-                name: Latency(*(sketch.get_quantile_value(q) or 0.0 for q in QUANTILES))
-                for name, sketch in sorted(
-                    self._sketches.items(), key=lambda item: item[0] != TOTAL
-                )
-            }
+            found = _percentiles(self._sketches)
+        return dict(sorted(found.items(), key=lambda item: item[0] != TOTAL))
+
+    def gpu_latency(self) -> dict[str, Latency]:
+        """The same of each step on a GPU, by the GPU's own clock; empty without one."""
+        with self._lock:
+            return _percentiles(self._gpu_sketches)
+
+    def recent_latency(self) -> dict[str, Latency]:
+        """As ``latency``, but over the recent frames; empty before the first."""
+        with self._lock:
+            recent = list(self._recent)
+        names = dict.fromkeys(name for times in recent for name in times)
+        values = {name: [times[name] for times in recent if name in times] for name in names}
+        return {
+            name: Latency(*np.quantile(times, QUANTILES).tolist()) for name, times in values.items()
+        }
 
     def recent_ms(self, name: str) -> float:
         """The median of a stage, or of ``total``, over the recent frames; 0 before the first."""
         with self._lock:
             values = sorted(times[name] for times in self._recent if name in times)
         return values[len(values) // 2] if values else 0.0
+
+
+def _add(sketches: dict[str, DDSketch], times: Mapping[str, float]) -> None:
+    for name, value in times.items():
+        sketches.setdefault(name, DDSketch(0.01)).add(value)
+
+
+def _percentiles(sketches: dict[str, DDSketch]) -> dict[str, Latency]:
+    return {
+        name: Latency(*(sketch.get_quantile_value(q) or 0.0 for q in QUANTILES))
+        for name, sketch in sketches.items()
+    }
 
 
 def _rate(times: deque[float]) -> float:

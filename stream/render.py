@@ -14,8 +14,10 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from models.detections import Detections, Floats
+from models.class_map import MOST_CLASSES, ClassMap, stretched
+from models.detections import UNTRACKED, Detections, Floats, Labels
 from models.roi_masks import paste
+from models.shapes.outlines import BONES, KEYPOINT_NAMES
 from stream.frame import Image
 
 Color = tuple[int, int, int]  # RGB
@@ -28,11 +30,12 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 OUTLINE_TOLERANCE = 0.7  # px by which an outline may cut a corner: smoother, and twice as fast
 KEYPOINT_MIN_SCORE = 0.0  # torchvision's keypoint scores are logits
 
-# COCO's 17 keypoints, from the nose down: which are joined by a bone
+# Which keypoints are joined by a bone: COCO's 17, from the nose down
 SKELETON = (
     (0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10),
     (5, 11), (6, 12), (11, 12), (11, 13), (13, 15), (12, 14), (14, 16),
 )  # fmt: skip
+SKELETONS = {17: SKELETON, len(KEYPOINT_NAMES): BONES}  # by the number of keypoints
 
 
 # (saturation, value): the golden ratio comes close to a hue it has used after 13, 21, 34 and 55
@@ -74,6 +77,9 @@ class Pen:
 
 def draw_detections(picture: Image, detections: Detections) -> None:
     """Draw every object on ``picture`` in place, the most certain last and so on top."""
+    if detections.class_map is not None:
+        draw_class_map(picture, detections, detections.class_map)
+        return
     pen = Pen(picture)
     colors = [color_of(int(label)) for label in detections.labels]
     visible = {
@@ -90,8 +96,37 @@ def draw_detections(picture: Image, detections: Detections) -> None:
             _draw_pose(picture, detections.keypoints[i], colors[i], pen)
     names = detections.names()
     for i, corners in visible.items():
-        text = f"{names[i]} {detections.scores[i]:.2f}"
+        text = f"{_named(names[i], detections.track_ids, i)} {detections.scores[i]:.2f}"
         _draw_label(picture, text, corners, colors[i], pen)
+
+
+def draw_class_map(picture: Image, detections: Detections, class_map: ClassMap) -> None:
+    """Tint what each place shows, for the classes that are kept, and name their colours."""
+    shown = stretched(class_map, (picture.shape[1], picture.shape[0]))
+    colors = np.zeros((MOST_CLASSES, 3), np.uint8)
+    kept = np.zeros(MOST_CLASSES, np.uint8)
+    for label in detections.labels:
+        colors[label], kept[label] = color_of(int(label)), 1
+    tinted = cv2.addWeighted(picture, 1 - MASK_OPACITY, colors[shown], MASK_OPACITY, 0)
+    cv2.copyTo(tinted, kept[shown], picture)
+    _draw_legend(picture, detections, shown)
+
+
+def _draw_legend(picture: Image, detections: Detections, shown: ClassMap) -> None:
+    """A plate for each class, top right: its name and how much of the picture it is."""
+    pen, y = Pen(picture), 0
+    for label, name in zip(detections.labels, detections.names(), strict=True):
+        share = np.count_nonzero(shown == label) / shown.size
+        color = color_of(int(label))
+        corners = (picture.shape[1] - 1, y, picture.shape[1] - 1, y)
+        y += _draw_label(picture, f"{name} {share:.0%}", corners, color, pen)
+
+
+def _named(name: str, track_ids: Labels | None, i: int) -> str:
+    """The class, and the number where there is one: ``person #3``."""
+    if track_ids is None or track_ids[i] == UNTRACKED:
+        return name
+    return f"{name} #{track_ids[i]}"
 
 
 def blend_mask(picture: Image, mask: Floats, box: Floats, color: Color, pen: Pen) -> None:
@@ -125,11 +160,16 @@ def _draw_box(picture: Image, corners: Corners, color: Color, pen: Pen) -> None:
     cv2.rectangle(picture, corners[:2], corners[2:], color, pen.line)
 
 
-def _draw_label(picture: Image, text: str, corners: Corners, color: Color, pen: Pen) -> None:
-    """Text on a plate that stands on its box, or hangs inside where there is no room above."""
+def _draw_label(picture: Image, text: str, corners: Corners, color: Color, pen: Pen) -> int:
+    """Text on a plate that stands on its box, or hangs inside where there is no room above.
+
+    Returns:
+        the plate's height in px.
+    """
     left, top, _, _ = corners
     (width, height), base = cv2.getTextSize(text, FONT, pen.text, pen.text_line)
     margin = pen.line + 1
+    plate_height: int
     plate_width, plate_height = width + 2 * margin, height + base + margin
     x = max(0, min(left, picture.shape[1] - plate_width))
     y = top - plate_height if top >= plate_height else top
@@ -139,16 +179,16 @@ def _draw_label(picture: Image, text: str, corners: Corners, color: Color, pen: 
     luminance = np.dot(color, (0.299, 0.587, 0.114))
     ink = DARK if luminance > 128 else WHITE
     _put_text(picture, text, (x + margin, y + margin + height), ink, pen)
+    return plate_height
 
 
 def _draw_pose(picture: Image, keypoints: Floats, color: Color, pen: Pen) -> None:
     seen = keypoints[:, 2] > KEYPOINT_MIN_SCORE
-    if len(keypoints) == max(map(max, SKELETON)) + 1:
-        for first, second in SKELETON:
-            if seen[first] and seen[second]:
-                ends = _pixel(keypoints[first]), _pixel(keypoints[second])
-                cv2.line(picture, *ends, _rim(color), pen.line + 2, cv2.LINE_AA)
-                cv2.line(picture, *ends, color, pen.line, cv2.LINE_AA)
+    for first, second in SKELETONS.get(len(keypoints), ()):
+        if seen[first] and seen[second]:
+            ends = _pixel(keypoints[first]), _pixel(keypoints[second])
+            cv2.line(picture, *ends, _rim(color), pen.line + 2, cv2.LINE_AA)
+            cv2.line(picture, *ends, color, pen.line, cv2.LINE_AA)
     for point in keypoints[seen]:
         cv2.circle(picture, _pixel(point), pen.line + 2, DARK, cv2.FILLED, cv2.LINE_AA)
         cv2.circle(picture, _pixel(point), pen.line + 1, WHITE, cv2.FILLED, cv2.LINE_AA)
@@ -167,6 +207,17 @@ def draw_hud(picture: Image, lines: Sequence[str]) -> None:
     corner[:] = cv2.convertScaleAbs(corner, alpha=0.25)
     for number, line in enumerate(lines, start=1):
         _put_text(picture, line, (margin, number * row - margin // 3), WHITE, pen)
+
+
+def draw_note(picture: Image, text: str) -> None:
+    """One line of white text on a darkened band across the bottom, as large as there is room."""
+    pen = Pen(picture)
+    (width, height), _ = cv2.getTextSize(text, FONT, pen.text, pen.text_line)
+    margin = max(4, height // 2)
+    pen.text = min(pen.text, pen.text * (picture.shape[1] - 2 * margin) / width)
+    band = picture[-(2 * height + margin) :]
+    band[:] = cv2.convertScaleAbs(band, alpha=0.25)
+    _put_text(picture, text, (margin, picture.shape[0] - height // 2 - margin // 2), WHITE, pen)
 
 
 def _put_text(picture: Image, text: str, origin: tuple[int, int], ink: Color, pen: Pen) -> None:

@@ -44,6 +44,9 @@ class SerialPipeline(Pipeline):
         if not self._started:
             self._started = True
             info = self._open_source()
+            if info is None:
+                self._end()
+                return
             for stage in self._stages:
                 stage.open(info)
         job = self._next_job()
@@ -51,7 +54,8 @@ class SerialPipeline(Pipeline):
             self._end()
             return
         for stage in self._stages:
-            self._process(stage, job)
+            if not self._process(stage, job):
+                return
 
     def _end(self) -> None:
         self._ended = True

@@ -10,16 +10,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from models.detections import Detections
 from models.runtimes.base import Canvas, Runtime
 from stream.frame import Frame, FrameTrace, Image
+from stream.live import Live, Wanted
+from stream.overlay import draw_trails, draw_zones
+from stream.privacy import Privacy
 from stream.render import draw_detections, draw_hud
+from stream.scene import NO_SCENE, Chooser, Follower, Scene, SceneSettings
 from stream.sinks.base import Sink
 from stream.sources.base import SourceInfo
+from stream.zone_counts import Counts
 
 CAPTURE = "capture"
+Choose = Callable[[Detections], Detections]
 
 
 @dataclass(slots=True, eq=False)
@@ -27,17 +31,20 @@ class Job:
     """One frame on its way, owned by one stage at a time.
 
     Attributes:
-        frame: as captured; its picture is never drawn on.
+        frame: as captured, but for what hide has hidden; its picture is never drawn on.
         trace: when it passed each stage.
         canvas: set by preprocess, cleared by postprocess.
-        detections: set by infer in canvas px, brought to source px by postprocess.
-        picture: the annotated copy, set by render if a sink wants it.
+        detections: set by infer in canvas px, brought to source px by postprocess, numbered by
+            track.
+        scene: set by track; None where nothing tracks.
+        picture: the annotated copy, set by render if a sink wants it; else None.
     """
 
     frame: Frame
     trace: FrameTrace
     canvas: Canvas | None = None
     detections: Detections | None = None
+    scene: Scene | None = None
     picture: Image | None = None
 
 
@@ -66,7 +73,7 @@ class Preprocess(Stage):
         self._runtime = runtime
 
     def process(self, job: Job) -> None:
-        job.canvas = self._runtime.preprocess(job.frame.image)
+        job.canvas = self._runtime.preprocess_decoded(job.frame.image, job.frame.planes)
 
 
 class Infer(Stage):
@@ -83,6 +90,7 @@ class Infer(Stage):
     def process(self, job: Job) -> None:
         assert job.canvas is not None
         job.detections = self._runtime.infer(job.canvas)
+        job.trace.gpu_ms = self._runtime.gpu_ms
 
     def close(self) -> None:
         self._runtime.close()
@@ -93,26 +101,63 @@ class Postprocess(Stage):
 
     Args:
         runtime: whose detections they are.
-        classes: class names to keep, or None for all.
+        choose: what to keep; None for all.
     """
 
     name = "postprocess"
 
-    def __init__(self, runtime: Runtime, classes: Sequence[str] | None = None) -> None:
-        self._runtime = runtime
-        self._labels = (
-            None
-            if classes is None
-            else np.array([runtime.class_names.index(name) for name in classes])
-        )
+    def __init__(self, runtime: Runtime, choose: Choose | None = None) -> None:
+        self._runtime, self._choose = runtime, choose
 
     def process(self, job: Job) -> None:
         assert job.canvas is not None
         assert job.detections is not None
         job.detections = self._runtime.postprocess(job.detections, job.canvas)
-        if self._labels is not None:
-            job.detections = job.detections.select(np.isin(job.detections.labels, self._labels))
+        if self._choose is not None:
+            job.detections = self._choose(job.detections)
         job.canvas = None
+
+
+class Hide(Stage):
+    """Give the frame another picture, before anything else sees it.
+
+    Args:
+        privacy: what hides; it is shown all that was found.
+        choose: what to keep after that.
+    """
+
+    name = "hide"
+
+    def __init__(self, privacy: Privacy, choose: Choose) -> None:
+        self._privacy, self._choose = privacy, choose
+
+    def process(self, job: Job) -> None:
+        assert job.detections is not None
+        job.frame = self._privacy.hide(job.frame, job.detections)
+        job.detections = self._choose(job.detections)
+
+
+class Track(Stage):
+    """Number the objects and count those in zones.
+
+    Args:
+        follower: of this camera.
+    """
+
+    name = "track"
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+
+    @property
+    def counts(self) -> Counts | None:
+        """Of the newest frame; None without zones and lines. From any thread."""
+        counter = self._follower.counter
+        return counter.counts if counter.zones or counter.lines else None
+
+    def process(self, job: Job) -> None:
+        assert job.detections is not None
+        job.detections, job.scene = self._follower.follow(job.detections, job.frame)
 
 
 class Render(Stage):
@@ -120,16 +165,27 @@ class Render(Stage):
 
     Args:
         hud_lines: text for the corner of the picture, asked once a frame; None for no HUD.
+        viewers: sinks to draw for, when one of them wants it; None draws every frame.
     """
 
     name = "render"
 
-    def __init__(self, hud_lines: Callable[[], list[str]] | None = None) -> None:
-        self._hud_lines = hud_lines
+    def __init__(
+        self,
+        hud_lines: Callable[[], list[str]] | None = None,
+        viewers: Sequence[Sink] | None = None,
+    ) -> None:
+        self._hud_lines, self._viewers = hud_lines, viewers
 
     def process(self, job: Job) -> None:
+        if self._viewers is not None and not any(sink.wants_picture for sink in self._viewers):
+            return
         assert job.detections is not None
         job.picture = job.frame.image.copy()
+        scene = job.scene
+        if scene is not None:
+            draw_zones(job.picture, scene.zones, scene.lines, scene.counts)
+            draw_trails(job.picture, scene.trails)
         draw_detections(job.picture, job.detections)
         if self._hud_lines is not None:
             draw_hud(job.picture, self._hud_lines())
@@ -141,21 +197,21 @@ class Emit(Stage):
     name = "sinks"
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
-        self._sinks = sinks
+        self.sinks = sinks
 
     def open(self, info: SourceInfo) -> None:
-        for sink in self._sinks:
+        for sink in self.sinks:
             sink.open(info)
 
     def process(self, job: Job) -> None:
-        for sink in self._sinks:
+        for sink in self.sinks:
             with job.trace.stage(f"sink {sink.name}"):
                 sink.write(job)
 
     def close(self) -> None:
         """Close every sink; the first error is raised when all are closed."""
         errors: list[Exception] = []
-        for sink in self._sinks:
+        for sink in self.sinks:
             try:
                 sink.close()
             except Exception as error:  # noqa: BLE001 - the other sinks must be closed first
@@ -170,9 +226,37 @@ def build_stages(
     *,
     classes: Sequence[str] | None = None,
     hud_lines: Callable[[], list[str]] | None = None,
+    scene: SceneSettings = NO_SCENE,
+    min_score: float = 0.0,
+    live: Live | None = None,
 ) -> list[Stage]:
-    """The usual stages; without a sink that shows pictures nothing is rendered."""
-    stages: list[Stage] = [Preprocess(runtime), Infer(runtime), Postprocess(runtime, classes)]
-    if any(sink.wants_picture for sink in sinks):
-        stages.append(Render(hud_lines))
+    """The usual stages; without a sink that shows pictures nothing is rendered.
+
+    Args:
+        runtime: of the model, which reports objects from ``scene.model_score`` on.
+        sinks: in order.
+        classes: to keep, None for all; what is hidden is chosen by ``scene`` alone.
+        hud_lines: text for the corner of the picture, asked once a frame.
+        scene: what to follow, count and hide.
+        min_score: of objects in the outputs.
+        live: what may change meanwhile, in place of the classes, the zones and the score.
+
+    Raises:
+        UsageError: if a class is to be hidden that the model does not have, or two zones have one
+            name.
+    """
+    if live is None:
+        kept = None if classes is None else tuple(classes)
+        live = Live(Wanted(min_score=min_score, classes=kept, zones=scene.zones, lines=scene.lines))
+    choose = Chooser(runtime.class_names, live, scene)
+    stages: list[Stage] = [Preprocess(runtime), Infer(runtime)]
+    if scene.privacy is None:
+        stages.append(Postprocess(runtime, choose))
+    else:
+        privacy = Privacy(scene.privacy, runtime.class_names)
+        stages += [Postprocess(runtime), Hide(privacy, choose)]
+    if scene.tracks:
+        stages.append(Track(Follower(live)))
+    if any(sink.may_want_picture for sink in sinks):
+        stages.append(Render(hud_lines, sinks))
     return [*stages, Emit(sinks)]

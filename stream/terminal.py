@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -19,19 +20,16 @@ REFRESH_SECONDS = 0.25
 PLAIN_SECONDS = 5.0  # between two lines when standard error is no terminal
 
 
-class TerminalView:
+class LiveView(ABC):
     """A live table on a terminal, one plain line every few seconds elsewhere.
 
     Args:
-        pipeline: to watch.
-        total_frames: how many frames are to come, None when unknown; asked at each refresh.
         console: where to write.
+        plain_seconds: between two plain lines.
     """
 
-    def __init__(
-        self, pipeline: Pipeline, total_frames: Callable[[], int | None], console: Console
-    ) -> None:
-        self._pipeline, self._total_frames, self._console = pipeline, total_frames, console
+    def __init__(self, console: Console, plain_seconds: float = PLAIN_SECONDS) -> None:
+        self._console, self._plain_seconds = console, plain_seconds
         self._live: Live | None = None
         self._began = self._shown_at = time.monotonic()
 
@@ -53,7 +51,7 @@ class TerminalView:
     def pump(self) -> None:
         """Refresh if it is time to. Call often."""
         now = time.monotonic()
-        if now - self._shown_at < (PLAIN_SECONDS if self._live is None else REFRESH_SECONDS):
+        if now - self._shown_at < (self._plain_seconds if self._live is None else REFRESH_SECONDS):
             return
         self._shown_at = now
         if self._live is None:
@@ -61,22 +59,52 @@ class TerminalView:
         else:
             self._live.update(self._picture(), refresh=True)
 
+    @abstractmethod
+    def _line(self) -> str:
+        """All of it in a line."""
+
+    @abstractmethod
+    def _picture(self) -> RenderableType:
+        """All of it at large."""
+
+
+class TerminalView(LiveView):
+    """One pipeline.
+
+    Args:
+        pipeline: to watch.
+        total_frames: how many frames are to come, None when unknown; asked at each refresh.
+        console: where to write.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, total_frames: Callable[[], int | None], console: Console
+    ) -> None:
+        super().__init__(console)
+        self._pipeline, self._total_frames = pipeline, total_frames
+
     def _line(self) -> str:
         if self._pipeline.info is None:
-            return "opening the source"
+            return self._signal() or "opening the source"
         counts, (rate_in, rate_out) = self._pipeline.ledger.counts(), self._pipeline.meter.rates()
         total = self._total_frames()
         of_total = "" if total is None else f" of {total}"
         dropped = sum(counts.dropped.values())
         return (
-            f"{counts.emitted}{of_total} frames, {rate_in:.1f} FPS in, {rate_out:.1f} out, "
+            f"{self._signal('; ')}{counts.emitted}{of_total} frames, "
+            f"{rate_in:.1f} FPS in, {rate_out:.1f} out, "
             f"latency {self._pipeline.meter.recent_ms('total'):.0f} ms, {dropped} dropped"
         )
+
+    def _signal(self, end: str = "") -> str:
+        """What is wrong with a source that comes back; empty while it is live."""
+        status = self._pipeline.status
+        return "" if status.is_live or not status.reason else status.sentence() + end
 
     def _picture(self) -> RenderableType:
         info = self._pipeline.info
         if info is None:
-            return Text("opening the source …")
+            return Text(self._signal() or "opening the source …")
         title = Text(f"{info.name}  {info.width}x{info.height}", style="bold")
         return Group(title, self._progress(), self._stage_table(), *self._drops())
 

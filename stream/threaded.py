@@ -102,7 +102,10 @@ class ThreadedPipeline(Pipeline):
             self._queues[0].close()
 
     def _read_source(self) -> None:
-        self._start_stages(self._open_source())
+        info = self._open_source()
+        if info is None:
+            return
+        self._start_stages(info)
         while (job := self._next_job()) is not None:
             if not self._hand_over(job, 0):
                 return
@@ -122,14 +125,14 @@ class ThreadedPipeline(Pipeline):
                 event.wait()
 
     def _dropper(self, stage: Stage) -> Callable[[Job, str], None]:
-        return lambda _job, reason: self.ledger.dropped(stage.name, reason)
+        return lambda job, reason: self._drop(job, stage, reason)
 
     def _hand_over(self, job: Job, number: int) -> bool:
         """Put a job before stage ``number``; False, and dropped, if that stage has ended."""
         try:
             self._queues[number].put(job)
         except QueueClosed:
-            self.ledger.dropped(self._stages[number].name, "stopped")
+            self._drop(job, self._stages[number], "stopped")
             return False
         return True
 
@@ -145,8 +148,8 @@ class ThreadedPipeline(Pipeline):
             finally:
                 ready.set()
             for job in inbox:
-                self._process(stage, job)
-                if not is_last and not self._hand_over(job, number + 1):
+                goes_on = self._process(stage, job) and not is_last
+                if goes_on and not self._hand_over(job, number + 1):
                     return
 
         self._attempt(work)
