@@ -107,7 +107,7 @@ install_project() {
     rm -f "$STATE"
     say "Installing into $VENV: this takes some minutes the first time."
     trap 'die "Interrupted: the next call starts the installation again."' INT TERM
-    pip_install "$requirement" || status=$?
+    pip_install -e "$requirement" || status=$?
     if [ "$status" -ge 128 ]; then
         die "The installation was killed (status $status): the next call starts it again."
     elif [ "$status" != 0 ]; then
@@ -125,7 +125,7 @@ pip_install() {
     mkdir -p "$VENV/tmp"
     (cd "$REPO" && TMPDIR=$VENV/tmp PIP_DISABLE_PIP_VERSION_CHECK=1 \
         "$VENV/bin/python" -m pip install --no-input --no-cache-dir \
-        --progress-bar off -c constraints.txt -e "$1") >"$LOG" 2>&1 || status=$?
+        --progress-bar off -c constraints.txt "$@") >"$LOG" 2>&1 || status=$?
     rm -rf "$VENV/tmp"
     return "$status"
 }
@@ -152,7 +152,18 @@ make_cv2_import() {
             *) die "OpenCV does not import: $problem" ;;
         esac
     fi
+    cv2_is_whole || pip_install --force-reinstall --no-deps opencv-contrib-python ||
+        die "OpenCV's contrib modules could not be installed: $(pip_cause) (all of it: $LOG)"
     echo cv2 >>"$STATE"
+}
+
+# opencv-python, which other packages ask for, and opencv-contrib-python both bring a cv2: there is
+# the one that was installed last. Fails if that is the smaller one though both are installed.
+cv2_is_whole() {
+    "$VENV/bin/python" -Ic 'from importlib.metadata import distributions
+names = {found.metadata["Name"] for found in distributions()}
+import cv2
+raise SystemExit("opencv-contrib-python" in names and not hasattr(cv2, "ximgproc"))'
 }
 
 # Succeeds when cv2 imports; otherwise prints the reason.
