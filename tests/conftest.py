@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import av  # noqa: F401 - before OpenCV, or capturing the screen crashes: see stream/cli.py
 import pytest
+from affinity import WORKER  # before all that counts cores, as torch does when it is imported
+from labelled import OpenCoco, write_coco
 from pieces import Run
 
+from models.data.coco import CocoPictures
+from stream import redact
+
+if TYPE_CHECKING:
+    from runtime_cases import Exports
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for what a shell runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Exports are made once for all tests, and kept for the next run of them
+os.environ.setdefault("RCNN_LIVE_CACHE", str(Path(__file__).parents[1] / ".pytest_cache/exports"))
+
 THREAD_GRACE_SECONDS = 2.0
-KNOWN_THREADS = ("pydevd.", "execnet")  # a debugger's, a test distributor's: not the tests' own
+# a debugger's, a test distributor's, a progress bar's of torch's exporter: not the tests' own
+KNOWN_THREADS = ("pydevd.", "execnet", "tqdm_monitor")
 
 SHARED = Path(os.environ.get("RCNN_LIVE_SHARED") or Path(__file__).parents[2] / "shared")
 
@@ -67,6 +84,13 @@ def no_error_log(
 
 
 @pytest.fixture(autouse=True)
+def no_secret_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test keeps secret, such as "word", is none of the next one's."""
+    monkeypatch.setattr(redact, "_known", None)
+    monkeypatch.setattr(redact, "_known_secrets", frozenset())
+
+
+@pytest.fixture(autouse=True)
 def no_thread_left() -> Iterator[None]:
     """Fails a test after which a thread it started is still alive."""
     before = set(threading.enumerate())
@@ -96,6 +120,18 @@ def one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    """Files of the embedded model, each made when a test asks for it."""
+    from runtime_cases import Exports  # only where a test needs it: it takes seconds
+
+    if not WORKER:
+        return Exports(tmp_path_factory.mktemp("exports"))
+    shared = tmp_path_factory.getbasetemp().parent / "exports"
+    shared.mkdir(exist_ok=True)
+    return Exports(shared)
+
+
 @pytest.fixture
 def rcnn_live(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -116,3 +152,15 @@ def rcnn_live(
         return code, out, err
 
     return run
+
+
+@pytest.fixture
+def open_coco(tmp_path: Path) -> OpenCoco:
+    """Writes a COCO file's content, and its pictures, and opens it."""
+
+    def write_and_open(content: dict[str, Any], *, pictures: bool = True) -> CocoPictures:
+        folder = tmp_path / "images"
+        file = write_coco(tmp_path / "some.json", folder, content, pictures=pictures)
+        return CocoPictures.open(file, folder)
+
+    return write_and_open

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from models.data.coco import CocoPictures
+
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 px, half-open
+OpenCoco = Callable[..., CocoPictures]  # of a file's content, and whether it has its pictures
 
 SIZE = 128, 96  # (width, height) px
 PEOPLE: tuple[tuple[Box, ...], ...] = (
@@ -103,6 +107,13 @@ def coco_content(
         for image_id in range(count)
     ]
     return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def with_annotation(**changed: Any) -> dict[str, Any]:
+    """The usual content, with fields of its first annotation changed."""
+    content = coco_content()
+    content["annotations"][0] |= changed
+    return content
 
 
 def write_coco(

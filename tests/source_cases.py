@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import http.server
+import json
 import socket
 import sys
 import threading
@@ -19,11 +21,12 @@ import rtsp_server
 from xvfb import xvfb
 
 from stream.frame import Frame
-from stream.sources import FrameSource
+from stream.sources import FrameSource, ReconnectOptions, create_source
 from stream.sources.demo import FRAME_COUNT
 
 ENDLESS_SAMPLE = 8  # frames read of a source without an end
 SECRET = "s3cr3t"
+TEST_PICTURE = "testsrc2=size=96x64:rate=50"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Case:
     pts: tuple[int, ...] | None = None
     time_base: Fraction | None = None
     frame_count: int | None = None
+    reconnect: ReconnectOptions | None = None
+
+    def create(self) -> FrameSource:
+        """The source, not yet open."""
+        return create_source(self.uri, reconnect=self.reconnect)
 
 
 def clip_case(make: Callable[[Path], media.Clip], folder: Path) -> AbstractContextManager[Case]:
@@ -134,6 +142,44 @@ def rtsp_case(folder: Path) -> Iterator[Case]:
 
 
 @contextmanager
+def reconnecting(case: AbstractContextManager[Case]) -> Iterator[Case]:
+    """The same source, brought back should it fail."""
+    with case as plain:
+        yield dataclasses.replace(plain, reconnect=ReconnectOptions())
+
+
+def replay_case(folder: Path) -> AbstractContextManager[Case]:
+    """A clip of 24 frames at the pace of a run of 10."""
+    clip = media.constant_rate(folder)
+    trace = folder / "trace.jsonl"
+    rows = [{"index": index, "captured_ms": 5000.0 + 20 * index} for index in range(10)]
+    trace.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return nullcontext(
+        Case(
+            uri=f"replay:{trace}:{clip.path}",
+            size=clip.size,
+            is_live=True,
+            numbers=clip.numbers[:10],
+            pts=clip.pts[:10],
+            time_base=clip.time_base,
+            frame_count=10,
+        )
+    )
+
+
+def faults_case(folder: Path) -> AbstractContextManager[Case]:
+    """Faults that leave the contract as it is, and one that would break it."""
+    return nullcontext(
+        Case(
+            uri="faults:drop=0.1,repeat=0.1,corrupt=0.1,jump=0.2/-1,burst=0.1/3,slow=0.001:"
+            f"lavfi:{TEST_PICTURE}:duration=1",
+            size=(96, 64),
+            time_base=Fraction(1, 50),
+        )
+    )
+
+
+@contextmanager
 def screen_case(folder: Path) -> Iterator[Case]:
     with xvfb(160, 120) as display:
         yield Case(
@@ -144,8 +190,6 @@ def screen_case(folder: Path) -> Iterator[Case]:
             time_base=Fraction(1, 1_000_000),
         )
 
-
-TEST_PICTURE = "testsrc2=size=96x64:rate=50"
 
 CASES: dict[str, Callable[[Path], AbstractContextManager[Case]]] = {
     **{name: functools.partial(clip_case, make) for name, make in media.CLIPS.items()},
@@ -174,9 +218,29 @@ CASES: dict[str, Callable[[Path], AbstractContextManager[Case]]] = {
     "demo live": functools.partial(
         fixed_case, Case(uri="demo:live", size=(854, 480), is_live=True, is_endless=True)
     ),
+    "shapes": functools.partial(
+        fixed_case,
+        Case(
+            uri="shapes:size=96x64,frames=12",
+            size=(96, 64),
+            pts=tuple(range(12)),
+            time_base=Fraction(1, 25),
+            frame_count=12,
+        ),
+    ),
+    "shapes live": functools.partial(
+        fixed_case,
+        Case(uri="shapes:size=96x64,live", size=(96, 64), is_live=True, is_endless=True),
+    ),
     "http file": functools.partial(http_case, media.constant_rate),
     "http file without duration": functools.partial(http_case, media.no_duration),
     "rtsp": rtsp_case,
+    "rtsp that comes back": lambda folder: reconnecting(rtsp_case(folder)),
+    "http file that could come back": lambda folder: reconnecting(
+        http_case(media.constant_rate, folder)
+    ),
+    "replay": replay_case,
+    "faults": faults_case,
     "screen": screen_case,
 }
 

@@ -10,8 +10,15 @@ from pathlib import Path
 import av
 import media
 import pytest
+import torch
 from pieces import Run
 from source_cases import byte_server
+from torchvision.ops import box_iou
+
+from models.lineage.systems import SYSTEMS, weights_of
+from models.zoo import model_names
+
+pytestmark = pytest.mark.timeout(400)  # the first export for the demo takes a minute or two
 
 
 def recorded_times(path: Path) -> list[float]:
@@ -23,7 +30,7 @@ def test_a_file_goes_through_whole_with_its_own_times(rcnn_live: Run, tmp_path: 
     clip = media.variable_rate(tmp_path)
     code, _, err = rcnn_live(
         "run", clip.path, "--record", "out.mp4", "--events", "out.jsonl",
-        "--trace", "trace.jsonl", "--summary", "s.json",
+        "--trace", "trace.jsonl", "--summary", "s.json", "--runtime", "torch-eager",
     )  # fmt: skip
     assert code == 0, err
     events = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
@@ -66,6 +73,27 @@ def test_the_demo_s_people_are_found(rcnn_live: Run) -> None:
     events = [json.loads(line) for line in out.splitlines()]
     assert len(events) == 12
     assert all(len(event["detections"]) >= 2 for event in events)
+
+
+def test_the_default_runtime_finds_what_pytorch_eager_finds(rcnn_live: Run) -> None:
+    common = ("run", "demo", "--max-frames", 6)
+    assert rcnn_live(*common, "--events", "default.jsonl", "--summary", "s.json")[0] == 0
+    eager = (*common, "--events", "eager.jsonl", "--runtime", "torch-eager")
+    assert rcnn_live(*eager)[0] == 0
+    assert json.loads(Path("s.json").read_text())["runtime"] != "torch-eager"
+    for default, expected in zip(
+        *map(boxes_by_frame, ("default.jsonl", "eager.jsonl")), strict=True
+    ):
+        # bf16 decides otherwise about an uncertain one
+        assert abs(len(default) - len(expected)) <= 1
+        certain = expected[: len(default)][:2]
+        assert box_iou(torch.tensor(certain), torch.tensor(default)).amax(1).min() > 0.85
+
+
+def boxes_by_frame(events: str) -> list[list[list[float]]]:
+    """Boxes (xyxy) of each line, best first."""
+    lines = Path(events).read_text().splitlines()
+    return [[row["box"] for row in json.loads(line)["detections"]] for line in lines]
 
 
 def test_classes_keep_what_was_asked_for(rcnn_live: Run) -> None:
@@ -135,7 +163,7 @@ def test_a_mistake_is_one_sentence(
     assert (got, out) == (code, "")
     (line,) = err.strip().splitlines()
     assert line.startswith("rcnn-live: ")
-    assert line.endswith((".", "?"))
+    assert line.endswith((".", "?", "?)"))
     assert fragment in line
     assert "hunter2" not in err
     assert {path: path.stat().st_size for path in tmp_path.iterdir()} == before
@@ -168,9 +196,18 @@ def test_help_and_models(rcnn_live: Run) -> None:
     code, out, _ = rcnn_live("run", "--help")
     assert code == 0
     assert "--record" in out
+    code, out, _ = rcnn_live("models", "--names")
+    assert code == 0
+    lineage = [name for name in SYSTEMS if weights_of(name).is_file()]
+    assert out.splitlines() == [*model_names(), *lineage]
     code, out, _ = rcnn_live("models")
-    assert out.splitlines()[0] == "mask_rcnn_person"
-    assert "maskrcnn_resnet50_fpn_v2" in out.splitlines()
+    (row,) = (line for line in out.splitlines() if line.startswith("maskrcnn_resnet50_fpn_v2 "))
+    for part in ("boxes, masks", "80", "46.4 M", "667.2", "box AP 47.4, mask AP 41.8 (COCO-val"):
+        assert part in row  # torchvision counts a multiply-add as one operation
+    code, out, _ = rcnn_live("models", "--json")
+    tasks = {entry["name"]: entry["task"] for entry in json.loads(out)}
+    assert tasks["lraspp_mobilenet_v3_large"] == "semantic segmentation"
+    assert tasks["keypointrcnn_resnet50_fpn"] == "boxes, keypoints"
 
 
 def test_help_does_not_wait_for_torch() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,12 @@ from labelled import (
     KEYPOINTS,
     PEOPLE,
     SIZE,
+    OpenCoco,
     coco_annotation,
     coco_content,
     draw,
     polygon,
-    write_coco,
+    with_annotation,
 )
 from pycocotools import mask as coco_mask
 
@@ -23,30 +23,7 @@ from models.data.coco import CocoPictures
 from models.data.person import everyday_parts, person_sets
 from models.errors import UsageError
 
-# pycocotools decodes masks with an interface that numpy is about to change
-
-Open = Callable[..., CocoPictures]
-
 HELD_OUT = (338, 113, 446, 474, 436, 395, 382, 109, 415, 294, 634, 241, 110, 431, 397, 520)
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> Open:
-    """Writes a file's content, and its pictures, and opens it."""
-
-    def write_and_open(content: dict[str, Any], *, pictures: bool = True) -> CocoPictures:
-        folder = tmp_path / "images"
-        file = write_coco(tmp_path / "some.json", folder, content, pictures=pictures)
-        return CocoPictures.open(file, folder)
-
-    return write_and_open
-
-
-def with_annotation(**changed: Any) -> dict[str, Any]:
-    """The usual content, with fields of its first annotation changed."""
-    content = coco_content()
-    content["annotations"][0] |= changed
-    return content
 
 
 def mask_of(box: tuple[int, int, int, int]) -> np.ndarray:
@@ -67,8 +44,8 @@ def run_lengths(mask: np.ndarray) -> list[int]:
 # --- what a sample holds ---
 
 
-def test_sample(opened: Open) -> None:
-    pictures = opened(coco_content())
+def test_sample(open_coco: OpenCoco) -> None:
+    pictures = open_coco(coco_content())
     picture, target = pictures[0]
     np.testing.assert_array_equal(picture.permute(1, 2, 0).numpy(), draw(0)[0])
     assert target["boxes"].tolist() == [list(box) for box in PEOPLE[0]]
@@ -81,84 +58,84 @@ def test_sample(opened: Open) -> None:
     assert pictures.class_names == ("__background__", "person")
 
 
-def test_pictures_come_in_the_order_of_their_ids(opened: Open) -> None:
+def test_pictures_come_in_the_order_of_their_ids(open_coco: OpenCoco) -> None:
     content = coco_content()
     content["images"].reverse()
-    pictures = opened(content)
+    pictures = open_coco(content)
     assert [pictures.path(index).name for index in range(4)] == [f"{n}.png" for n in range(4)]
     part = pictures.take([2, 0])
     assert [int(part[index][1]["image_id"]) for index in range(2)] == [0, 1]
     assert [part.path(index).name for index in range(2)] == ["2.png", "0.png"]
 
 
-def test_category_ids_become_labels_in_their_order(opened: Open) -> None:
+def test_category_ids_become_labels_in_their_order(open_coco: OpenCoco) -> None:
     content = with_annotation(category_id=90)
     content["annotations"][1]["category_id"] = 7
     content["categories"] = [{"id": 90, "name": "dog"}, {"id": 1, "name": "person"}]
     content["categories"].append({"id": 7, "name": "cat"})
-    pictures = opened(content)
+    pictures = open_coco(content)
     assert pictures.class_names == ("__background__", "person", "cat", "dog")
     assert pictures[0][1]["labels"].tolist() == [3, 2]
 
 
-def test_a_heading_is_no_class(opened: Open) -> None:
+def test_a_heading_is_no_class(open_coco: OpenCoco) -> None:
     content = coco_content()
     content["categories"] = [
         {"id": 0, "name": "person", "supercategory": "none"},
         {"id": 1, "name": "person", "supercategory": "person"},
     ]
-    assert opened(content).class_names == ("__background__", "person")
+    assert open_coco(content).class_names == ("__background__", "person")
 
 
 @pytest.mark.parametrize("kind", ["list", "string"])
-def test_run_lengths(opened: Open, kind: str) -> None:
+def test_run_lengths(open_coco: OpenCoco, kind: str) -> None:
     mask = draw(0)[1] > 0
     counts: Any = run_lengths(mask.astype(np.uint8))
     if kind == "string":
         counts = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
     crowd = with_annotation(segmentation={"size": [SIZE[1], SIZE[0]], "counts": counts}, iscrowd=1)
-    _, target = opened(crowd)[0]
+    _, target = open_coco(crowd)[0]
     np.testing.assert_array_equal(target["masks"][0].numpy(), mask)
     assert target["iscrowd"].tolist() == [True, False]
 
 
-def test_a_string_of_many_run_lengths(opened: Open) -> None:
+def test_a_string_of_many_run_lengths(open_coco: OpenCoco) -> None:
     mask = (np.random.default_rng(0).random((SIZE[1], SIZE[0])) > 0.5).astype(np.uint8)
     mask[:, 60:120] = 0  # one long run among the short
     counts = coco_mask.encode(np.asfortranarray(mask))["counts"].decode()
     shape = {"size": [SIZE[1], SIZE[0]], "counts": counts}
-    _, target = opened(with_annotation(segmentation=shape))[0]
+    _, target = open_coco(with_annotation(segmentation=shape))[0]
     np.testing.assert_array_equal(target["masks"][0].numpy(), mask)
 
 
-def test_several_polygons_are_one_mask(opened: Open) -> None:
+def test_several_polygons_are_one_mask(open_coco: OpenCoco) -> None:
     left, right = (20, 10, 30, 80), (40, 10, 50, 80)
-    _, target = opened(with_annotation(segmentation=[polygon(left), polygon(right)]))[0]
+    _, target = open_coco(with_annotation(segmentation=[polygon(left), polygon(right)]))[0]
     np.testing.assert_array_equal(target["masks"][0].numpy(), mask_of(left) | mask_of(right))
 
 
-def test_boxes_end_at_the_edges_of_the_picture(opened: Open) -> None:
-    _, target = opened(with_annotation(bbox=[-5, 90, 15, 20]))[0]
+def test_boxes_end_at_the_edges_of_the_picture(open_coco: OpenCoco) -> None:
+    _, target = open_coco(with_annotation(bbox=[-5, 90, 15, 20]))[0]
     assert target["boxes"][0].tolist() == [0, 90, 10, 96]
 
 
-def test_an_outline_between_pixels_has_a_pixel(opened: Open) -> None:
+def test_an_outline_between_pixels_has_a_pixel(open_coco: OpenCoco) -> None:
     thin = [127.6, 20, 127.7, 20, 127.7, 30]
-    _, target = opened(with_annotation(bbox=[127.6, 20, 0.1, 10], segmentation=[thin]))[0]
+    _, target = open_coco(with_annotation(bbox=[127.6, 20, 0.1, 10], segmentation=[thin]))[0]
     assert target["masks"][0].nonzero().tolist() == [[25, 127]]
 
 
-def test_boxes_alone(opened: Open) -> None:
-    pictures = opened(coco_content(masks=False))
+def test_boxes_alone(open_coco: OpenCoco) -> None:
+    pictures = open_coco(coco_content(masks=False))
     assert not pictures.has_masks
     assert "masks" not in pictures[0][1]
     assert pictures[0][1]["boxes"].tolist() == [list(box) for box in PEOPLE[0]]
 
 
-def test_keypoints(opened: Open) -> None:
+def test_keypoints(open_coco: OpenCoco) -> None:
     content = coco_content(keypoints=True)
     del content["annotations"][1]["keypoints"]
-    pictures = opened(content)
+    pictures = open_coco(content)
     assert pictures.keypoint_names == KEYPOINTS
     _, target = pictures[0]
     assert target["keypoints"].tolist() == [[[35, 15], [22, 60], [0, 0]], [[0, 0]] * 3]
@@ -166,19 +143,19 @@ def test_keypoints(opened: Open) -> None:
     assert target["visibility"].dtype == torch.uint8
 
 
-def test_a_category_with_keypoints_that_no_annotation_has(opened: Open) -> None:
+def test_a_category_with_keypoints_that_no_annotation_has(open_coco: OpenCoco) -> None:
     content = coco_content()
     content["categories"][0]["keypoints"] = list(KEYPOINTS)
-    pictures = opened(content)
+    pictures = open_coco(content)
     assert pictures.keypoint_names == ()
     assert "keypoints" not in pictures[0][1]
 
 
 @pytest.mark.parametrize("keypoints", [True, False])
-def test_a_picture_without_objects(opened: Open, keypoints: bool) -> None:
+def test_a_picture_without_objects(open_coco: OpenCoco, keypoints: bool) -> None:
     content = coco_content(keypoints=keypoints)
     content["annotations"] = [row for row in content["annotations"] if row["image_id"] != 1]
-    _, target = opened(content)[1]
+    _, target = open_coco(content)[1]
     assert target["boxes"].shape == (0, 4)
     assert target["labels"].shape == (0,)
     assert target["labels"].dtype == torch.int64
@@ -191,7 +168,7 @@ def test_a_picture_without_objects(opened: Open, keypoints: bool) -> None:
 # --- parts of a set ---
 
 
-def zoo_of(opened: Open) -> CocoPictures:
+def zoo_of(open_coco: OpenCoco) -> CocoPictures:
     """Pictures 0 to 19 with people, 20 a dog, 21 a crowd, 22 a speck, 23 nothing."""
     box = PEOPLE[1][0]
     rows = [coco_annotation(number + 1, number, box) for number in range(20)]
@@ -204,15 +181,15 @@ def zoo_of(opened: Open) -> CocoPictures:
     ]
     content = coco_content(24, names=("person", "dog"))
     content["annotations"] = rows
-    return opened(content)
+    return open_coco(content)
 
 
 def numbers(pictures: CocoPictures) -> list[int]:
     return [picture.number for picture in pictures.pictures]
 
 
-def test_only_some_classes(opened: Open) -> None:
-    animals = zoo_of(opened)
+def test_only_some_classes(open_coco: OpenCoco) -> None:
+    animals = zoo_of(open_coco)
     dogs = animals.only(["dog"])
     assert dogs.class_names == ("__background__", "dog")
     assert len(dogs) == 24
@@ -222,20 +199,20 @@ def test_only_some_classes(opened: Open) -> None:
     assert animals[0][1]["labels"].tolist() == [1, 2]
 
 
-def test_only_an_unknown_class(opened: Open) -> None:
+def test_only_an_unknown_class(open_coco: OpenCoco) -> None:
     with pytest.raises(UsageError, match=r'no class "cat"; it has person, dog\.'):
-        zoo_of(opened).only(["cat"])
+        zoo_of(open_coco).only(["cat"])
 
 
-def test_only_classes_without_keypoints(opened: Open) -> None:
+def test_only_classes_without_keypoints(open_coco: OpenCoco) -> None:
     content = coco_content(keypoints=True, names=("person", "dog"))
-    pictures = opened(content)
+    pictures = open_coco(content)
     assert pictures.only(["person"]).keypoint_names == KEYPOINTS
     assert pictures.only(["dog"]).keypoint_names == ()
 
 
-def test_with_and_without(opened: Open) -> None:
-    people = zoo_of(opened).only(["person"])
+def test_with_and_without(open_coco: OpenCoco) -> None:
+    people = zoo_of(open_coco).only(["person"])
     assert numbers(people.with_objects()) == [*range(20), 21, 22]
     assert numbers(people.without_objects()) == [20, 23]
     assert numbers(people.without_crowds()) == [*range(21), 22, 23]
@@ -243,8 +220,8 @@ def test_with_and_without(opened: Open) -> None:
     assert numbers(people.without_small(3).with_objects()) == [*range(20), 21, 22]
 
 
-def test_parts_of_the_person_model(opened: Open) -> None:
-    learned, held_out, nobody = everyday_parts(zoo_of(opened))
+def test_parts_of_the_person_model(open_coco: OpenCoco) -> None:
+    learned, held_out, nobody = everyday_parts(zoo_of(open_coco))
     order = torch.randperm(20, generator=torch.Generator().manual_seed(42)).tolist()
     assert numbers(held_out) == order[:16]
     assert numbers(learned) == order[16:]

@@ -1,37 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from labelled import coco_content, save_picture, write_coco
+from labelled import OpenCoco, coco_content, save_picture, with_annotation
 
 from models.data.coco import CocoPictures
 from models.errors import DataError
-
-# pycocotools decodes masks with an interface that numpy is about to change
-
-Open = Callable[..., CocoPictures]
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> Open:
-    """Writes a file's content, and its pictures, and opens it."""
-
-    def write_and_open(content: dict[str, Any], *, pictures: bool = True) -> CocoPictures:
-        folder = tmp_path / "images"
-        file = write_coco(tmp_path / "some.json", folder, content, pictures=pictures)
-        return CocoPictures.open(file, folder)
-
-    return write_and_open
-
-
-def with_annotation(**changed: Any) -> dict[str, Any]:
-    """The usual content, with fields of its first annotation changed."""
-    content = coco_content()
-    content["annotations"][0] |= changed
-    return content
 
 
 def test_broken_json(tmp_path: Path) -> None:
@@ -48,19 +24,19 @@ def test_broken_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["images", "annotations", "categories"])
-def test_a_missing_list(opened: Open, name: str) -> None:
+def test_a_missing_list(open_coco: OpenCoco, name: str) -> None:
     content = coco_content()
     del content[name]
     with pytest.raises(DataError, match=f'must have the lists .* and "{name}" is missing'):
-        opened(content, pictures=False)
+        open_coco(content, pictures=False)
 
 
-def test_a_missing_field(opened: Open) -> None:
+def test_a_missing_field(open_coco: OpenCoco) -> None:
     content = coco_content()
     del content["annotations"][2]["category_id"]
     sentence = r'entry 2 of "annotations" \(id 3\) must have "category_id", a whole number\.'
     with pytest.raises(DataError, match=sentence):
-        opened(content)
+        open_coco(content)
 
 
 @pytest.mark.parametrize(
@@ -91,71 +67,71 @@ def test_a_missing_field(opened: Open) -> None:
         ({"segmentation": {"size": [96, 128], "counts": [-1, 12289]}}, r"do not fill its"),
     ],
 )
-def test_a_faulty_annotation(opened: Open, changed: dict[str, Any], sentence: str) -> None:
+def test_a_faulty_annotation(open_coco: OpenCoco, changed: dict[str, Any], sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
-        opened(with_annotation(**changed))
+        open_coco(with_annotation(**changed))
 
 
-def test_several_faulty_boxes_are_listed(opened: Open) -> None:
+def test_several_faulty_boxes_are_listed(open_coco: OpenCoco) -> None:
     content = coco_content(9)
     for row in content["annotations"][1:11]:
         row["bbox"][2] = 0
     listed = r"annotation 2 \(as well as 3, 4, 5, 6, 7, 8, 9 …\) has the box \[70, 20, 0, 70\]"
     with pytest.raises(DataError, match=listed):
-        opened(content)
+        open_coco(content)
 
 
 @pytest.mark.parametrize("values", [[1, 2], [1, 2, 2] * 2, [1, 2, 3] * 3, ["1", 2, 2] * 3])
-def test_faulty_keypoints(opened: Open, values: list[Any]) -> None:
+def test_faulty_keypoints(open_coco: OpenCoco, values: list[Any]) -> None:
     content = coco_content(keypoints=True)
     content["annotations"][4]["keypoints"] = values
     with pytest.raises(DataError, match=r"annotation 5 must have x, y and visibility .* 9 numbers"):
-        opened(content)
+        open_coco(content)
 
 
-def test_keypoints_without_names(opened: Open) -> None:
+def test_keypoints_without_names(open_coco: OpenCoco) -> None:
     content = coco_content(keypoints=True)
     del content["categories"][0]["keypoints"]
     with pytest.raises(DataError, match=r"have keypoints, and 0 different lists of their names"):
-        opened(content)
+        open_coco(content)
 
 
-def test_ids_and_names_that_occur_twice(opened: Open) -> None:
+def test_ids_and_names_that_occur_twice(open_coco: OpenCoco) -> None:
     content = coco_content()
     content["images"][1]["id"] = 0
     with pytest.raises(DataError, match="the picture id 0 occurs twice; ids must differ"):
-        opened(content)
+        open_coco(content)
     with pytest.raises(DataError, match='two categories are named "person"; names must differ'):
-        opened(coco_content(names=("person", "person")))
+        open_coco(coco_content(names=("person", "person")))
 
 
-def test_no_pictures_and_no_categories(opened: Open) -> None:
+def test_no_pictures_and_no_categories(open_coco: OpenCoco) -> None:
     with pytest.raises(DataError, match="lists no pictures; there must be at least one"):
-        opened(coco_content(0))
+        open_coco(coco_content(0))
     content = coco_content()
     content["categories"], content["annotations"] = [], []
     with pytest.raises(DataError, match="names no categories; there must be at least one"):
-        opened(content)
+        open_coco(content)
 
 
-def test_missing_pictures(opened: Open, tmp_path: Path) -> None:
+def test_missing_pictures(open_coco: OpenCoco, tmp_path: Path) -> None:
     save_picture(tmp_path / "images" / "0.png", 0)
     save_picture(tmp_path / "images" / "2.png", 0)
     with pytest.raises(DataError, match=r"images/1\.png is missing, 2 of 4 in all; add them or"):
-        opened(coco_content(), pictures=False)
+        open_coco(coco_content(), pictures=False)
 
 
-def test_a_picture_of_another_size(opened: Open) -> None:
+def test_a_picture_of_another_size(open_coco: OpenCoco) -> None:
     content = coco_content()
     content["images"][1] |= {"width": 96, "height": 128}
     content["annotations"][2] |= {"bbox": [40, 15, 40, 70]}
-    pictures = opened(content)
+    pictures = open_coco(content)
     with pytest.raises(DataError, match=r"1\.png is 128x96 px upright, and its .* says 96x128"):
         pictures[1]
 
 
-def test_a_size_of_nothing(opened: Open) -> None:
+def test_a_size_of_nothing(open_coco: OpenCoco) -> None:
     content = coco_content()
     content["images"][1]["width"] = 0
     with pytest.raises(DataError, match=r"the picture 1\.png is 0x96 px; both must be at least 1"):
-        opened(content)
+        open_coco(content)

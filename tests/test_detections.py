@@ -16,6 +16,7 @@ def three(**changes: object) -> Detections:
         "class_names": NAMES,
         "masks": np.stack([np.full((28, 28), k / 10, np.float32) for k in range(3)]),
         "keypoints": np.arange(3 * 17 * 3, dtype=np.float32).reshape(3, 17, 3),
+        "track_ids": np.array([5, -1, 2]),
     }
     return Detections(**(fields | changes))  # type: ignore[arg-type]
 
@@ -33,6 +34,7 @@ def three(**changes: object) -> Detections:
         ("keypoints", (3, 17, 2), (3, 17, 3)),
         ("keypoints", (2, 17, 3), (3, 17, 3)),
         ("keypoints", (3, 3), (3, 3, 3)),
+        ("track_ids", (2,), (3,)),
     ],
 )
 def test_error_names_the_actual_shape(
@@ -53,15 +55,18 @@ def test_select_keeps_rows_of_every_field_together_and_in_order() -> None:
     np.testing.assert_allclose(chosen.masks[:, 0, 0], [0.1, 0.2])
     assert chosen.keypoints is not None
     assert chosen.keypoints[:, 0, 0].tolist() == [51, 102]
+    assert chosen.track_ids is not None
+    assert chosen.track_ids.tolist() == [-1, 2]
     assert chosen.class_names == NAMES
 
 
 def test_select_of_nothing_and_without_masks() -> None:
-    none = three(masks=None, keypoints=None).select(np.zeros(3, bool))
+    none = three(masks=None, keypoints=None, track_ids=None).select(np.zeros(3, bool))
     assert len(none) == 0
     assert none.boxes.shape == (0, 4)
     assert none.masks is None
     assert none.keypoints is None
+    assert none.track_ids is None
 
 
 def test_empty() -> None:
@@ -89,8 +94,8 @@ def test_names() -> None:
 
 
 def test_repr_shows_what_there_is_but_no_data() -> None:
-    assert repr(three()) == "Detections(3 objects, masks, 17 keypoints)"
-    assert repr(three(masks=None, keypoints=None)) == "Detections(3 objects)"
+    assert repr(three()) == "Detections(3 objects, masks, 17 keypoints, track ids)"
+    assert repr(three(masks=None, keypoints=None, track_ids=None)) == "Detections(3 objects)"
 
 
 def test_fields_cannot_be_replaced() -> None:

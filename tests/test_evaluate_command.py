@@ -138,7 +138,7 @@ def test_a_real_runtime_gets_the_options(monkeypatch: pytest.MonkeyPatch) -> Non
         torch_eager, "TorchEager", lambda loaded, **given: seen.append((loaded, given))
     )
     flags = {"model": "m", "weights": Path("w"), "min_score": 0.1, "device": "cpu"}
-    command._runtime({**flags, "canvas_side": 320})
+    command._runtime({**flags, "canvas_side": 320, "runtime": "auto"})
     assert seen == [(("m", Path("w")), {"min_score": 0.1, "device": "cpu", "canvas_side": 320})]
 
 

@@ -111,3 +111,27 @@ def test_resize_keeps_the_picture_where_boxes_say_it_is() -> None:
 def test_resize_to_the_same_size_copies_nothing() -> None:
     frame = np.zeros((12, 20, 3), np.uint8)
     assert Letterbox((20, 12), (20, 12)).resize(frame) is frame
+
+
+@given(frame_sizes, st.integers(32, 1000), st.integers(0, 600))
+def test_inside_fills_the_canvas_that_by_sides_gives(
+    frame_size: tuple[int, int], min_side: int, more: int
+) -> None:
+    """So an export of that canvas sees what torchvision's own resize would have made."""
+    canvas = Letterbox.by_sides(frame_size, min_side=min_side, max_side=min_side + more)
+    assert Letterbox.inside(frame_size, canvas.resized_size) == canvas
+
+
+@pytest.mark.parametrize(
+    ("frame_size", "canvas_size", "resized_size"),
+    [
+        ((854, 480), (256, 192), (256, 143)),  # 143.9 px: only a side near the canvas's is filled
+        ((854, 480), (256, 144), (256, 144)),
+        ((1920, 1080), (1333, 749), (1333, 749)),  # 749.8 px
+        ((4000, 16), (64, 64), (64, 1)),
+    ],
+)
+def test_inside_examples(
+    frame_size: tuple[int, int], canvas_size: tuple[int, int], resized_size: tuple[int, int]
+) -> None:
+    assert Letterbox.inside(frame_size, canvas_size).resized_size == resized_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -124,6 +125,50 @@ def test_a_picture_of_another_size_is_fitted_in(tmp_path: Path) -> None:
     record(tmp_path / "out.mp4", [40 * k for k in range(5)], Fraction(1, 1000), sizes=sizes)
     _, pictures = played(tmp_path / "out.mp4")
     assert [picture.shape for picture in pictures] == [(120, 160, 3)] * 5
+
+
+def test_a_live_source_that_changes_its_size_goes_on_in_another_file(tmp_path: Path) -> None:
+    (tmp_path / "out-2.mp4").write_text("of somebody else")
+    sizes = [(160, 120)] * 3 + [(320, 240)] * 2 + [(160, 120)]
+    stamps = [1000 + 40 * k for k in range(6)]
+    record(tmp_path / "out.mp4", stamps, Fraction(1, 1000), sizes=sizes, is_live=True)
+    assert (tmp_path / "out-2.mp4").read_text() == "of somebody else"
+    for name, count, shape in (
+        ("out.mp4", 3, (120, 160, 3)),
+        ("out-3.mp4", 2, (240, 320, 3)),
+        ("out-4.mp4", 1, (120, 160, 3)),
+    ):
+        times, pictures = played(tmp_path / name)
+        assert times == [Fraction(40 * k, 1000) for k in range(count)]
+        assert [picture.shape for picture in pictures] == [shape] * count
+
+
+def test_a_gap_is_as_long_in_the_recording_and_told_for_a_while(tmp_path: Path) -> None:
+    sink = VideoFile(tmp_path / "out.mp4")
+    sink.open(
+        SourceInfo(
+            name="test",
+            is_live=True,
+            width=320,
+            height=240,
+            frame_rate=Fraction(25),
+            time_base=Fraction(1, 1000),
+            frame_count=None,
+        )
+    )
+    jobs = [picture_job(0, stamp, Fraction(1, 1000), (320, 240)) for stamp in (0, 9000, 10_000)]
+    jobs.append(picture_job(0, 12_000, Fraction(1, 1000), (320, 240)))
+    jobs[1].frame = dataclasses.replace(jobs[1].frame, gap_seconds=9.0)
+    before = [np.array(job.picture) for job in jobs]
+    for job in jobs:
+        sink.write(job)
+    sink.close()
+    assert all(np.array_equal(job.picture, one) for job, one in zip(jobs, before, strict=True))
+    times, pictures = played(tmp_path / "out.mp4")
+    assert times == [0, 9, 10, 12]
+    written = [int((picture[200:, 20:] > 150).sum()) for picture in pictures]  # white letters
+    assert written[0] == written[3] == 0
+    assert min(written[1:3]) > 100
 
 
 def test_no_frame_waits_for_a_later_one(tmp_path: Path) -> None:

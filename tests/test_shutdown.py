@@ -26,7 +26,7 @@ SLACK_SECONDS = 3.0  # for the interpreter to leave, on a busy machine
 @contextmanager
 def program(*arguments: object, folder: Path, **options: object) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "stream", "run", *map(str, arguments)],
+        [sys.executable, "-m", "stream", "run", "--runtime", "torch-eager", *map(str, arguments)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
@@ -92,7 +92,7 @@ def test_a_silent_server_does_not_hold_it_up(tmp_path: Path) -> None:
 def test_a_server_that_dies_leaves_a_finished_recording(tmp_path: Path) -> None:
     rtsp_server.require()
     with rtsp_server.rtsp_server(tmp_path) as server:
-        outputs = ("--record", "out.mp4", "--events", "out.jsonl")
+        outputs = ("--record", "out.mp4", "--events", "out.jsonl", "--no-reconnect")
         with program(server.url(), *outputs, folder=tmp_path) as process:
             wait_for_events(tmp_path / "out.jsonl", 3, process)
             server.kill()
@@ -103,23 +103,52 @@ def test_a_server_that_dies_leaves_a_finished_recording(tmp_path: Path) -> None:
     assert recorded(tmp_path / "out.mp4") == len((tmp_path / "out.jsonl").read_text().splitlines())
 
 
-def test_a_full_disk_ends_it_in_order(tmp_path: Path) -> None:
-    """A file size limit stands in for the disk: no file may grow beyond 60 kB."""
+def test_a_server_that_is_away_is_waited_for_until_a_signal(tmp_path: Path) -> None:
+    rtsp_server.require()
+    with rtsp_server.rtsp_server(tmp_path) as server:
+        outputs = ("--record", "out.mp4", "--events", "out.jsonl", "--summary", "s.json")
+        with program(server.url(), *outputs, folder=tmp_path) as process:
+            wait_for_events(tmp_path / "out.jsonl", 5, process)
+            server.kill()
+            while '"reconnecting"' not in (tmp_path / "out.jsonl").read_text():
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            assert seconds_to_end(process) < STOP_SECONDS + SLACK_SECONDS
+            assert process.returncode == 0
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    told = [row for row in rows if row.get("type") == "source"]
+    assert [row["state"] for row in told[:3]] == ["connecting", "live", "reconnecting"]
+    assert all(row["time"].endswith("Z") for row in rows)
+    frames = json.loads((tmp_path / "s.json").read_text())["frames"]
+    assert recorded(tmp_path / "out.mp4") == len(rows) - len(told) == frames["emitted"]
+
+
+def test_a_full_disk_ends_the_recording_and_not_the_run(tmp_path: Path) -> None:
+    """A file size limit stands in for the disk: no file may grow beyond 120 kB."""
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))
 
     with program(
-        "demo", "--record", "out.mp4", "--quiet", folder=tmp_path, preexec_fn=limit
-    ) as process:
+        "demo", "--record", "out.mp4", "--summary", "s.json", "--max-frames", "30",
+        "--canvas-side", "128", "--quiet", folder=tmp_path, preexec_fn=limit,
+    ) as process:  # fmt: skip
         process.wait(100)
         assert process.stderr is not None
-        (message,) = process.stderr.read().splitlines()
+        told = process.stderr.read().splitlines()
     assert process.returncode == 1
-    assert message.startswith(
-        "rcnn-live: The recording out.mp4 could not be written: File too large"
-    )
+    sentence = "The recording out.mp4 could not be written: File too large"
+    assert "The run goes on without it." in " ".join(" ".join(told).split())
+    assert told[-1].startswith(f"rcnn-live: {sentence}")
+    summary = json.loads((tmp_path / "s.json").read_text())
+    recording = summary["recording"]
+    assert summary["frames"]["emitted"] == recording["written"] + recording["unrecorded"] == 30
+    assert recording["unrecorded"] > 0
+    assert recording["trouble"].startswith(sentence)
+    with av.open(str(tmp_path / "out.mp4")) as container:  # only its very end is missing
+        assert next(container.decode(video=0)).width == 854
 
 
 def test_a_reader_that_leaves_ends_it_in_order(tmp_path: Path) -> None:

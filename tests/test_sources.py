@@ -15,7 +15,7 @@ import pytest
 from source_cases import CASES, SECRET, Case, read_all
 
 from stream.errors import SourceError
-from stream.sources import FrameSource, create_source
+from stream.sources import FrameSource
 
 
 @pytest.fixture(params=CASES)
@@ -26,7 +26,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
 
 @pytest.fixture
 def source(case: Case) -> Iterator[FrameSource]:
-    with create_source(case.uri) as source:
+    with case.create() as source:
         yield source
 
 
@@ -96,7 +96,7 @@ def test_the_end_stays_the_end(case: Case, source: FrameSource) -> None:
 
 
 def test_close_is_legal_in_every_state(case: Case) -> None:
-    source = create_source(case.uri)
+    source = case.create()
     source.close()
     with pytest.raises(SourceError, match="not open"):
         source.read()
@@ -114,7 +114,7 @@ def test_a_source_can_be_opened_again(case: Case, source: FrameSource) -> None:
         source.open()
         firsts.append(source.read())
         source.close()
-    with create_source(case.uri) as another:
+    with case.create() as another:
         another.open()
         firsts.append(another.read())
     assert [frame.index for frame in firsts if frame] == [0, 0, 0]
@@ -134,10 +134,10 @@ def test_interrupt_from_another_thread_ends_the_reading(case: Case, source: Fram
 
 
 def test_nothing_is_left_open(case: Case) -> None:
-    with create_source(case.uri) as source:  # once, so that libraries start their own threads
+    with case.create() as source:  # once, so that libraries start their own threads
         source.open()
     before = open_handles()
-    with create_source(case.uri) as source:
+    with case.create() as source:
         source.open()
         source.read()
     deadline = time.monotonic() + 2  # a server's thread may still be saying goodbye

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -25,13 +25,7 @@ from models.zoo import LoadedModel
 CANVAS = 224, 176  # (width, height) px of a frame that the model of these tests does not resize
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Models this small are slower on two threads, and much slower on busy cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def decisive_model() -> nn.Module:
@@ -195,7 +189,7 @@ def test_a_frame_that_is_a_view_is_as_good_as_its_copy(model: nn.Module) -> None
 def test_warm_up_and_describes_itself(model: nn.Module) -> None:
     with runtime_of(model) as runtime:
         runtime.warm_up((64, 48))
-        assert (runtime.name, runtime.device, runtime.precision) == ("torch", "cpu", "fp32")
+        assert (runtime.name, runtime.device, runtime.precision) == ("torch-eager", "cpu", "fp32")
         assert runtime.model_name == "mask_rcnn_person"
         assert runtime.class_names == PERSON_CLASSES
 
@@ -312,4 +306,8 @@ def test_embedded_weights_give_torchvisions_people() -> None:
 
 def test_a_gpu_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert pick_device("cuda:1") == "cuda:1"  # a training process's own
+    for name in ("cuda:2", "cuda:first"):
+        with pytest.raises(UsageError, match=f"There is no {name} here: the last one is cuda:1"):
+            pick_device(name)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -19,17 +19,14 @@ from models.compact import PERSON_CLASSES, mask_rcnn_person
 from models.errors import ModelError, UsageError
 from models.runtimes.torch_eager import TorchEager
 
+EVERY_MODEL = pytest.mark.skipif(
+    os.environ.get("EVERY_MODEL") != "1", reason="takes minutes: set EVERY_MODEL=1"
+)
 LIGHT = "fasterrcnn_mobilenet_v3_large_320_fpn"
 LIGHT_WEIGHTS = torchvision.models.get_model_weights(LIGHT).DEFAULT
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Models this small are slower on two threads, and much slower on busy cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def random_model(name: str, **settings: Any) -> nn.Module:
@@ -46,9 +43,10 @@ def write_random(name: str, folder: Path, **settings: Any) -> Path:
 
 
 def model_params() -> list[Any]:
-    names = [name for name in zoo.model_names() if name != zoo.EMBEDDED]
+    names = zoo.detector_names()
     light = (LIGHT, "fasterrcnn_mobilenet_v3_large_fpn", "ssdlite320_mobilenet_v3_large")
-    return [name if name in light else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    heavy = [pytest.mark.slow, EVERY_MODEL]
+    return [name if name in light else pytest.param(name, marks=heavy) for name in names]
 
 
 @pytest.mark.parametrize("name", model_params())

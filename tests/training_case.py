@@ -25,6 +25,19 @@ LOSSES = {
     "total",
 }
 
+SMALL = ("--canvas-side", 96, "--epochs", 2, "--batch-size", 2, "--workers", 0, "--device", "cpu")
+
+
+def left(folder: Path) -> set[str]:
+    """Names of what is in a folder."""
+    return {path.name for path in folder.iterdir()}
+
+
+def losses_in(text: str) -> list[float]:
+    """The total loss of each epoch that a line tells of."""
+    lines = [line for line in text.splitlines() if "loss " in line]
+    return [float(line.split("loss ")[1].split()[0]) for line in lines]
+
 
 def small_model() -> MaskRCNN:
     """The compact model with random weights, at the size of ``labelled``'s pictures."""
