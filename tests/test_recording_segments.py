@@ -374,6 +374,19 @@ def test_a_higher_quality_is_a_larger_file(tmp_path: Path, encoder: str) -> None
     assert sizes == sorted(set(sizes))
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="only Linux says how it shares")
+@pytest.mark.parametrize("encoder", ["x264", "x265", "svtav1"])
+def test_no_encoder_takes_a_core_for_itself(tmp_path: Path, encoder: str) -> None:
+    ways = {os.SCHED_OTHER}
+    sink = VideoFile(tmp_path / "out.mp4", RecordingOptions(encoder=encoder))
+    sink.open(info())
+    for index in range(5):
+        sink.write(picture_job(index, 40 * index, TIME_BASE, SIZE))
+        ways |= {os.sched_getscheduler(int(one)) for one in os.listdir("/proc/self/task")}
+    sink.close()
+    assert ways == {os.SCHED_OTHER}
+
+
 def test_an_encoder_that_is_not_here_is_one_sentence() -> None:
     with pytest.raises(SinkError, match=r"videotoolbox does not work here .* these do: x264, x265"):
         pick_encoder(*SIZE, "videotoolbox")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 from fractions import Fraction
 from functools import cache
 from typing import cast
@@ -99,9 +101,38 @@ def _works(name: str, options: dict[str, str], size: tuple[int, int]) -> bool:
         encoder = cast("VideoCodecContext", av.CodecContext.create(name, "w"))
         (encoder.width, encoder.height), encoder.pix_fmt = size, "yuv420p"
         encoder.time_base, encoder.options = Fraction(1, 25), options
+        open_encoder(encoder)
         grey = np.full((*size[::-1], 3), 128, np.uint8)
         frame = av.VideoFrame.from_ndarray(grey, format="rgb24").reformat(format="yuv420p")
         frame.pts = 0
         return bool(encoder.encode(frame) + encoder.encode(None))
     except (av.FFmpegError, ValueError):
         return False
+
+
+def open_encoder(encoder: VideoCodecContext) -> None:
+    """Open it, and let every thread go on in ordinary turns.
+
+    SVT-AV1, where it may (as root), makes its own threads and the one that opens it real-time ones:
+    everything else on their cores, programs started later included, would wait for them.
+
+    Raises:
+        FFmpegError: if it does not open.
+    """
+    if not hasattr(os, "sched_setscheduler"):  # not Linux
+        encoder.open()
+        return
+    usual, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    before = _threads()
+    try:
+        encoder.open()
+    finally:
+        here = threading.get_native_id()
+        for thread in {here, *(_threads() - before)}:
+            with contextlib.suppress(ProcessLookupError):  # it has ended since
+                if os.sched_getscheduler(thread) != usual:
+                    os.sched_setscheduler(thread, usual, parameters)
+
+
+def _threads() -> set[int]:
+    return {int(name) for name in os.listdir("/proc/self/task")}

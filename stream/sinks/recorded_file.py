@@ -13,6 +13,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from stream.frame import Image
+from stream.sinks.encoders import open_encoder
 from stream.sinks.output_file import SOUND_PATIENCE_SECONDS, OutputFile
 from stream.sinks.sound import PlacedSound
 from stream.sinks.sound_form import SoundForm
@@ -84,6 +85,7 @@ class RecordedFile:
         if form.encoder == "libx265" and self.path.suffix.lower() != ".mkv":
             stream.codec_context.codec_tag = "hvc1"  # or Apple's players refuse it
         stream.options = {**form.options, "g": str(max(1, round(form.rate * KEYFRAME_SECONDS)))}
+        open_encoder(stream.codec_context)
         return stream
 
     def holds(self, sound: SoundForm | None) -> bool:
