@@ -267,29 +267,6 @@ def test_a_seed_is_a_training(pictures: LabelledPictures, tmp_path: Path) -> Non
     assert not torch.equal(once["classifier.weight"], other["classifier.weight"])
 
 
-@pytest.mark.parametrize("name", OWN)
-@pytest.mark.parametrize("size", [(1, 1), (3, 200), (2160, 3840)])
-def test_a_system_takes_pictures_of_any_size(
-    name: str, size: tuple[int, int], tmp_path: Path
-) -> None:
-    file = tmp_path / "random.safetensors"
-    torch.manual_seed(0)
-    system_class(name)(CLASS_NAMES).save(file)
-    grey = np.full((*size, 3), 128, np.uint8)
-    with open_system(name, file, min_score=0.9, canvas_side=64) as runtime:
-        found = runtime.detect(grey)
-        assert found.class_names == CLASS_NAMES
-        assert (found.boxes[:, 2:] <= np.array(size[::-1]) + 0.01).all()
-    with pytest.raises(RuntimeError, match="closed"):
-        runtime.detect(grey)
-
-
-@pytest.mark.parametrize("name", OWN)
-def test_a_single_pixel_is_nothing_to_fail_on(name: str) -> None:
-    system: Lineage = system_class(name)(CLASS_NAMES)
-    assert len(system.detect(np.zeros((1, 1, 3), np.uint8))) >= 0
-
-
 def test_frames_are_seen_at_the_size_of_the_world(tmp_path: Path) -> None:
     file = tmp_path / "random.safetensors"
     system_class("fast_rcnn_shapes")(CLASS_NAMES).save(file)

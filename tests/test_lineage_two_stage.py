@@ -21,7 +21,7 @@ from models.lineage.canvas import CanvasPictures
 from models.lineage.drawing import quantised
 from models.lineage.faster_rcnn import ANCHOR_RATIOS, ANCHOR_SIDES, FasterRCNN
 from models.lineage.mask_rcnn import STRIDES, KeypointRCNN, MaskRCNN, MaskRCNNPool, PyramidRoIPool
-from models.lineage.runtime import LineageRuntime, open_system
+from models.lineage.runtime import LineageRuntime
 from models.lineage.systems import (
     SYSTEMS,
     WEIGHTS,
@@ -272,19 +272,6 @@ def test_a_system_learns_is_kept_and_finds_the_same(
         system.module.state_dict().values(), again.module.state_dict().values(), strict=True
     ):
         torch.testing.assert_close(first, second)
-
-
-@pytest.mark.parametrize("name", OWN)
-def test_a_system_takes_pictures_of_any_size(name: str, tmp_path: Path) -> None:
-    file = tmp_path / "random.safetensors"
-    torch.manual_seed(0)
-    system_class(name)(CLASS_NAMES).save(file)
-    with open_system(name, file, min_score=0.3, canvas_side=64) as runtime:
-        for size in [(1, 1), (3, 200), (75, 101), (2160, 3840)]:
-            found = runtime.detect(np.full((*size, 3), 128, np.uint8))
-            assert found.class_names == CLASS_NAMES
-            assert (found.boxes[:, 2:] <= np.array(size[::-1]) + 0.01).all()
-    assert len(system_class(name)(CLASS_NAMES).detect(np.zeros((1, 1, 3), np.uint8))) >= 0
 
 
 @pytest.mark.parametrize(

@@ -382,7 +382,7 @@ def test_no_encoder_takes_a_core_for_itself(tmp_path: Path, encoder: str) -> Non
     sink.open(info())
     for index in range(5):
         sink.write(picture_job(index, 40 * index, TIME_BASE, SIZE))
-        ways |= {os.sched_getscheduler(int(one)) for one in os.listdir("/proc/self/task")}
+        ways |= {os.sched_getscheduler(int(one.name)) for one in Path("/proc/self/task").iterdir()}
     sink.close()
     assert ways == {os.SCHED_OTHER}
 

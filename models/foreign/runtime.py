@@ -47,7 +47,7 @@ class ForeignDetector(Runtime):
 
     def __init__(self, path: Path, *, min_score: float = 0.5, threads: int = 0) -> None:
         check_file(path)
-        self.threads = threads or usable_cores()
+        self._path, self.threads = path, threads or usable_cores()
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = _LOG_ERRORS_ONLY
@@ -82,13 +82,25 @@ class ForeignDetector(Runtime):
         return Canvas(ready, placed.letterbox)
 
     def infer(self, canvas: Canvas) -> Detections:
+        """One forward pass; see ``Runtime.infer``.
+
+        Raises:
+            ModelError: if the file does not take its canvas.
+            RuntimeError: if it is closed.
+        """
         self._check_open()
         assert self._session is not None
         given = {self._ports.image: canvas.pixels}
         height, width = self.recognised.canvas
         if self._ports.size_input is not None:
             given[self._ports.size_input] = np.array([[width, height]], np.int64)
-        values = self._session.run(None, given)
+        try:
+            values = self._session.run(None, given)
+        except ERRORS as error:
+            raise ModelError(
+                f"{self._path} cannot compute a picture of {width}x{height} px: describe its "
+                f"canvas in {self._path.with_suffix('.yaml').name}."
+            ) from error
         names = self._ports.outputs
         outputs = {
             name: np.asarray(value, np.float32) for name, value in zip(names, values, strict=True)
@@ -142,10 +154,11 @@ class ForeignDetector(Runtime):
         return masks
 
     def _keypoints(self, kept: Candidates) -> Floats | None:
-        if not self.recognised.keypoints:
+        count = self.recognised.keypoints
+        if not count:
             return None
-        values = kept.extra[:, : self.recognised.keypoints]
-        return np.asarray(values.reshape(len(values), -1, 3), np.float32)
+        values = kept.extra[:, :count]
+        return np.asarray(values.reshape(len(values), count // 3, 3), np.float32)
 
     def close(self) -> None:
         """Release the model. Legal any number of times."""

@@ -86,8 +86,10 @@ class Localise(Lineage):
         with clock.step("features"):
             logits, boxes = self.localiser(normalised(image))
         scores, labels = logits.softmax(1)[:, 1:].max(1)
-        limits = boxes.new_tensor([width, height, width, height])
-        return boxes.clamp(0, 1) * limits, labels + 1, scores
+        # nothing keeps four free numbers from naming the corners the other way round
+        first, second = boxes.clamp(0, 1).split(2, dim=1)
+        boxes = torch.cat([torch.minimum(first, second), torch.maximum(first, second)], dim=1)
+        return boxes * boxes.new_tensor([width, height, width, height]), labels + 1, scores
 
     def train(self, pictures: LabelledPictures, budget: Budget) -> None:
         torch.manual_seed(budget.seed)

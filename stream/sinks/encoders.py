@@ -7,6 +7,7 @@ import os
 import threading
 from fractions import Fraction
 from functools import cache
+from pathlib import Path
 from typing import cast
 
 import av
@@ -135,4 +136,4 @@ def open_encoder(encoder: VideoCodecContext) -> None:
 
 
 def _threads() -> set[int]:
-    return {int(name) for name in os.listdir("/proc/self/task")}
+    return {int(task.name) for task in Path("/proc/self/task").iterdir()}
