@@ -21,7 +21,8 @@ from models.zoo import LoadedModel
 DIGESTS = "sha256.json"  # of every file of an entry
 PICTURES = 5
 _MODELS = (".xml", ".onnx", ".pt2", ".engine")
-_SOURCES = ("models/deploy", "export")  # a change of these makes other files
+# a change of these makes other files
+_SOURCES = ("models/deploy/*.py", "models/soft_nms.py", "models/compact.py", "export/*.py")
 
 
 def cached_export(
@@ -154,7 +155,7 @@ def _key(loaded: LoadedModel, weights: Path | None, settings: dict[str, Any]) ->
     made_as = (sorted(settings.items()), versions(), FORMAT)
     digest = hashlib.sha256(json.dumps([made_from, made_as]).encode())
     root = Path(__file__).parents[1]
-    for source in sorted(path for name in _SOURCES for path in (root / name).glob("*.py")):
+    for source in sorted(path for pattern in _SOURCES for path in root.glob(pattern)):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -130,7 +130,7 @@ def open_chosen(wish: Wish, runtime: str) -> Runtime:
         runtime: name of one on that device, or ``auto``.
 
     Raises:
-        RcnnLiveError: if the one that was asked for cannot be opened.
+        RcnnLiveError: if the one that was asked for cannot be opened, or none in that precision.
     """
     if runtime != "auto":
         return _open(runtime, wish)
@@ -146,12 +146,18 @@ def open_chosen(wish: Wish, runtime: str) -> Runtime:
         on = f"cpu, {cores}" if opened.device == "cpu" else opened.device
         wish.notice(f"{name} runs in {candidate} {opened.precision} on {on}: {why} here.")
         return opened
+    if wish.precision not in ("auto", "fp32"):  # which is what eager has
+        raise UsageError(
+            f"No runtime that can be opened here computes {name} in {wish.precision}: leave out "
+            f"--precision {wish.precision}."
+        )
     wish.notice(f"{name} runs in PyTorch eager, which is slower.")
     return TorchEager(
         wish.loaded,
         min_score=wish.min_score,
         device=wish.device,
         canvas_side=wish.canvas_side,
+        threads=wish.threads,
     )
 
 

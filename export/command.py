@@ -245,12 +245,29 @@ def _pictures(
             phase=CALIBRATION_PHASE,
             option="--calibrate",
         )
+        calibrate = _others(calibrate, frames)
     if flags["labels"] is not None:
         parts = open_data(flags["labels"], keypoints="keypoint" in flags["model"])
         labelled = parts.part("val")
         if len(labelled) == 0:
             labelled = parts.part("all")
     return frames, calibrate, labelled
+
+
+def _others(calibrate: list[Image], frames: list[Image]) -> list[Image]:
+    """The frames to calibrate with that are none of those to prove with.
+
+    Raises:
+        UsageError: if there are none.
+    """
+    proving = {(frame.shape, frame.tobytes()) for frame in frames}
+    others = [frame for frame in calibrate if (frame.shape, frame.tobytes()) not in proving]
+    if not others:
+        raise UsageError(
+            "--calibrate has no picture that --verify does not show as well, and an export is "
+            "proven on others than it was made with: give one of them other pictures."
+        )
+    return others
 
 
 def _canvas_like(video: Path, loaded: LoadedModel) -> tuple[int, int]:

@@ -102,7 +102,9 @@ def open_runtime(
     if runtime == "auto":
         notice(f"{reason}.")
     eager = Segmentation if is_semantic(loaded) else TorchEager
-    return eager(loaded, min_score=min_score, device=place, canvas_side=canvas_side)
+    return eager(
+        loaded, min_score=min_score, device=place, canvas_side=canvas_side, threads=threads
+    )
 
 
 def _why_eager(loaded: LoadedModel, runtime: str, device: str) -> str | None:
@@ -194,8 +196,9 @@ class Deployed(Runtime):
 
     def _opened(self) -> Runtime:
         with self._opening:
+            self._check_open()
             if self._runtime is None:
-                assert self._loaded is not None, "it is closed"
+                assert self._loaded is not None
                 self._runtime = runtime = self._open(self._loaded)
                 self._loaded = None  # its memory is no longer needed
                 self.name, self.device, self.threads = runtime.name, runtime.device, runtime.threads
@@ -220,6 +223,6 @@ class Deployed(Runtime):
     def close(self) -> None:
         """Release the model. Legal any number of times."""
         with self._opening:
-            self._loaded = None
+            self._is_open, self._loaded = False, None
             if self._runtime is not None:
                 self._runtime.close()

@@ -128,7 +128,9 @@ def _first_from(
 
 
 def _as_image(frame: av.VideoFrame) -> Image:
-    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    """Upright, as a run of the pipeline sees it."""
+    quarter_turns = round(frame.rotation / 90)  # counterclockwise
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns), np.uint8)
 
 
 def _nothing(source: Path, option: str) -> list[Image]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +25,8 @@ from models.letterbox import Image
 from models.runtimes.gpu import Gpu, find_gpu
 from models.runtimes.tensorrt_package import VERSION, Log, load_plugins
 from models.zoo import LoadedModel
+
+_log = logging.getLogger(__name__)
 
 SUFFIX = ".engine"
 LEVEL = 3  # of optimisation while building; TensorRT's own default
@@ -244,21 +247,33 @@ class _Timings:
         gpu_name = re.sub(r"\W+", "-", gpu.name)
         self.path = cache_folder() / f"tensorrt-{VERSION}-{gpu_name}-{gpu.capability}.timings"
         self.config: trt.IBuilderConfig = config
-        kept = self.path.read_bytes() if self.path.is_file() else b""
+        kept = self._read()
         if not self._use(kept) and kept:
             self._use(b"")  # damaged, or of another driver
+
+    def _read(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except OSError:  # most often, there are none so far
+            return b""
 
     def _use(self, kept: bytes) -> bool:
         cache = self.config.create_timing_cache(kept)
         return cache is not None and self.config.set_timing_cache(cache, ignore_mismatch=False)
 
     def keep(self) -> None:
-        """Write them for the next build, that of another process too."""
+        """Write them for the next build, that of another process too.
+
+        Where that fails, the engine is there all the same.
+        """
         cache: trt.ITimingCache = self.config.get_timing_cache()
         if cache is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with staging(self.path.parent) as folder:
-            made = folder / self.path.name
-            write(made, bytes(cache.serialize()))
-            made.replace(self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with staging(self.path.parent) as folder:
+                made = folder / self.path.name
+                write(made, bytes(cache.serialize()))
+                made.replace(self.path)
+        except (OSError, ModelError) as error:
+            _log.warning("the next build will take as long, as nothing is kept of this: %s", error)

@@ -63,6 +63,8 @@ def as_markdown(report: dict[str, Any]) -> str:
     for name, part in report["models"].items():
         if "contenders" in part:
             lines += ["", *_model(name, part, report["peak_tflops"])]
+        if "failed" in part:
+            lines += ["", f"**{name} failed**: {part['failed']}"]
     if report["targets"]:
         lines += ["", *_targets(report["targets"])]
     return "\n".join(lines) + "\n"

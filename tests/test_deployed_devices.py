@@ -159,6 +159,35 @@ def test_eager_is_what_remains(monkeypatch: pytest.MonkeyPatch) -> None:
     assert notes[1] == "mask_rcnn_person runs in PyTorch eager, which is slower."
 
 
+def test_eager_does_not_stand_in_for_another_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "_open", open_failing("openvino"))
+    notes: list[str] = []
+    with pytest.raises(UsageError, match=r"computes mask_rcnn_person in bf16: leave out --precis"):
+        open_chosen(wish_for("cpu", notes, precision="bf16"), "auto")
+    assert notes == ["openvino cannot be used: It is broken."]
+
+
+def test_eager_computes_on_as_many_threads_as_asked() -> None:
+    seen: list[int] = []
+    before = torch.get_num_threads()
+    with open_runtime("mask_rcnn_person", runtime="torch-eager", device="cpu", threads=2) as eager:
+        assert isinstance(eager, TorchEager)
+        eager._model.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+        eager.detect(frame())
+        assert eager.threads == 2
+    assert seen == [2]
+    assert torch.get_num_threads() == before
+
+
+def test_closed_before_the_first_frame() -> None:
+    runtime = Deployed(model_of("boxes"))
+    canvas = runtime.preprocess(frame())
+    runtime.close()
+    runtime.close()
+    with pytest.raises(RuntimeError, match="The auto runtime of mask_rcnn_person is closed"):
+        runtime.infer(canvas)
+
+
 def test_a_graph_that_cannot_be_made_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
 

@@ -93,6 +93,17 @@ def test_other_versions_are_another_entry(
     assert counted.ask() != first
 
 
+@pytest.mark.parametrize("name", ["nms.py", "soft_nms.py", "compact.py", "onnx.py"])
+def test_other_sources_are_another_entry(
+    counted: Counted, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, reading = counted.ask(), Path.read_bytes
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda path: reading(path) + (b"#" if path.name == name else b"")
+    )
+    assert counted.ask() != first
+
+
 def test_other_weights_are_another_entry(counted: Counted) -> None:
     first = counted.ask()
     nn.init.constant_(LOADED.module.weight, 3.0)  # type: ignore[arg-type]

@@ -63,6 +63,28 @@ def test_the_output_is_a_file(rcnn_live: Run) -> None:
     assert (code, err) == (2, "rcnn-live: --output taken is a file: give a folder.\n")
 
 
+def test_int8_is_not_proven_on_what_it_was_measured_on(rcnn_live: Run, tmp_path: Path) -> None:
+    import cv2
+    import numpy as np
+
+    from export.command import _pictures
+
+    folder = tmp_path / "some"
+    folder.mkdir()
+    for number in range(20):
+        cv2.imwrite(str(folder / f"{number:02}.png"), np.full((96, 128, 3), number, np.uint8))
+    frames, calibrate, _ = _pictures({"verify": folder, "calibrate": folder, "labels": None})
+    proving, measuring = ({int(each[0, 0, 0]) for each in some} for some in (frames, calibrate))
+    assert len(proving) == 12
+    assert measuring == set(range(20)) - proving
+    code, out, err = rcnn_live(
+        *("export", *SIZE, "--precision", "int8"),
+        *("--calibrate", folder / "00.png", "--verify", folder / "00.png"),
+    )
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "--calibrate has no picture that --verify does not show as well" in err
+
+
 def test_help_does_not_wait_for_torch() -> None:
     program = (
         "import sys\nfrom stream.cli import main\nsys.argv = ['rcnn-live', 'export', '--help']\n"

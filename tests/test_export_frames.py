@@ -11,6 +11,7 @@ import pytest
 
 from export.frames import demo_frames, frame_size, load_frames
 from models.errors import DataError, UsageError
+from stream.sources import create_source
 
 
 def load(source: Path | str, count: int = 4, phase: float = 0.5):  # type: ignore[no-untyped-def]
@@ -34,6 +35,17 @@ def test_a_video_s_frames_are_spread_over_it(tmp_path: Path) -> None:
     size = frame_size(clip.path, "--like")
     assert size == (frames[0].shape[1], frames[0].shape[0])
     assert not (load(clip.path, 3, phase=0.0)[0] == frames[0]).all()
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_video_is_turned_upright(tmp_path: Path, degrees: int) -> None:
+    clip = media.rotated(tmp_path, degrees)
+    assert frame_size(clip.path, "--like") == clip.size
+    with create_source(str(clip.path)) as source:
+        source.open()
+        expected = source.read()
+    assert expected is not None
+    assert (load(clip.path, 1, phase=0.0)[0] == expected.image).all()
 
 
 def test_a_folder_s_pictures(tmp_path: Path) -> None:

@@ -66,6 +66,36 @@ def test_without_a_gpu_it_says_so(required: str, code: int, tmp_path: Path) -> N
     assert not (tmp_path / "gpu_acceptance.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--frames", "0"), "argument --frames: invalid count_of value: '0'"),
+        (("--models", "fcos_resnet50_fpn"), "argument --models: invalid choice"),
+        (("--precision", "fp61"), "argument --precision: invalid choice"),
+        (("--output", "sitecustomize.py"), "--output sitecustomize.py takes no files: File exists"),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_measured(
+    arguments: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    told = run(*TINY, *arguments, cwd=tmp_path)
+    assert told.returncode == 2
+    assert words in told.stderr.splitlines()[-1]
+    assert "Traceback" not in told.stderr
+
+
+def test_a_model_that_cannot_be_measured_does_not_end_the_report(tmp_path: Path) -> None:
+    told = run(*TINY, "--canvas", "0x0", "--output", "new/folder", cwd=tmp_path)
+    assert told.returncode == 1
+    assert told.stderr.startswith("Failed: models: mask_rcnn_person: error: OpenCV")
+    assert len(told.stderr.splitlines()) == 1
+    folder = tmp_path / "new" / "folder"
+    assert "OpenCV" in report_in(folder)["models"]["mask_rcnn_person"]["failed"]
+    assert (
+        "**mask_rcnn_person failed**: error: OpenCV" in (folder / "gpu_acceptance.md").read_text()
+    )
+
+
 @pytest.mark.slow
 def test_it_measures_what_is_there(tmp_path: Path) -> None:
     """Without anything but PyTorch, torchvision, NumPy, OpenCV and safetensors."""

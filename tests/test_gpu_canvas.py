@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from models.runtimes.gpu_steps import GpuSteps
 from models.runtimes.lanes import Lane, lane_on
 from models.runtimes.static import fitted
 from models.runtimes.torch_static import TorchStatic
+from models.zoo import LoadedModel
 from stream.serial import SerialPipeline
 from stream.sinks.trace import TraceLog
 from stream.sources import create_source
@@ -303,16 +305,41 @@ class GpuLane(Lane):
         return super().run(graph, pixels)
 
 
-def as_on_a_gpu(kind: Kind) -> tuple[TorchStatic, GpuLane]:
+def as_on_a_gpu(
+    kind: Kind, loaded: LoadedModel | None = None, **settings: Any
+) -> tuple[TorchStatic, GpuLane]:
     """A model opened as a GPU would have it."""
+    settings = {"min_score": MIN_SCORE, "threads": 1} | settings
     lane = GpuLane("cpu")
     lane.clock, lane.sizes = Clock(), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch_static, "lane_on", lambda _device: lane)
-        runtime = TorchStatic.of_model(model_of(kind), CANVAS, min_score=MIN_SCORE, threads=1)
+        runtime = TorchStatic.of_model(loaded or model_of(kind), CANVAS, **settings)
     lane.sizes.clear()
     lane.clock.waited = 0
     return runtime, lane
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_model_stays_where_it_is(precision: str) -> None:
+    """Or what is opened next, of the same model, would be half on a GPU."""
+    loaded = model_of("masks")
+    runtime, _ = as_on_a_gpu("masks", loaded, precision=precision)
+    with runtime:
+        own, moved = (
+            {value.data_ptr() for value in module.state_dict().values()}
+            for module in (loaded.module, runtime._detector)
+        )
+    assert not own & moved
+
+
+def test_a_picture_that_fills_up_a_batch_is_copied_once() -> None:
+    runtime, lane = as_on_a_gpu("boxes")
+    runtime.manifest = replace(runtime.manifest, batch=4)
+    with runtime:
+        runtime.infer(runtime.preprocess(frame()))
+        assert lane.sizes == [4]
+        assert runtime.gpu_ms == {"copy_in": 2.0, "compute": 1.0, "copy_out": 1.0}
 
 
 @pytest.mark.parametrize("kind", ["boxes", "masks", "keypoints"])

@@ -12,6 +12,7 @@ from runtime_cases import Exports
 from models.errors import UsageError
 from models.runtimes import openvino as openvino_module
 from models.runtimes.exported import open_exported
+from models.runtimes.files import open_file
 
 # an export takes up to minutes where cores are busy
 pytestmark = [pytest.mark.usefixtures("one_torch_thread"), pytest.mark.timeout(900)]
@@ -71,6 +72,34 @@ def test_a_runtime_that_was_asked_for_is_not_replaced(
     without_package(monkeypatch, "openvino")
     with pytest.raises(UsageError, match=r"openvino is not installed .*'pip install openvino'"):
         open_exported(exports.file(".onnx"), runtime="openvino")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "device", "words"),
+    [
+        ("openvino", "cuda", r"\.onnx files on cuda: use --runtime onnxruntime-tensorrt or onnxr"),
+        ("onnxruntime-tensorrt", "cpu", r"\.onnx files on cpu: use --runtime openvino or onnxr"),
+        ("tensorrt", "cpu", r"\.onnx files: use --runtime openvino or onnxruntime\.$"),
+    ],
+)
+def test_a_runtime_that_reads_such_files_elsewhere(
+    runtime: str, device: str, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.touch()
+    with pytest.raises(UsageError, match=f"{runtime} does not run {words}"):
+        open_exported(path, runtime=runtime, device=device)
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / "model.onnx"
+    path.touch()
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UsageError, match=r"model\.onnx cannot be read: Permission denied\.$"):
+        open_file(path)
 
 
 def test_a_runtime_that_does_not_read_such_files(tmp_path: Path) -> None:

@@ -202,6 +202,18 @@ class TestTimings:
         assert world.called("IBuilderConfig.create_timing_cache")[1:] == [(content,), (b"",)]
         assert kept.read_bytes() == b"timings+"
 
+    def test_where_they_cannot_be_kept_the_engine_is_built_all_the_same(
+        self,
+        world: Any,
+        made: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        (made / "taken").write_text("")
+        monkeypatch.setenv("RCNN_LIVE_CACHE", str(made / "taken"))
+        assert build(made).exists()
+        assert "the next build will take as long" in caplog.text
+
     def test_a_failure_keeps_them_for_the_second_attempt(self, world: Any, made: Path) -> None:
         world.failures = [double.OUT_OF_MEMORY, None]
         build(made)

@@ -109,11 +109,14 @@ def open_exported(
         raise UsageError(f"{path} is no export: its name ends in none of {', '.join(SUFFIXES)}.")
     check_file(path)
     settings = {"min_score": min_score, "precision": precision, "threads": threads}
-    able = [pair for pair in _places(suffix, device) if runtime in ("auto", pair[0])]
+    places = _places(suffix, device)
+    able = [pair for pair in places if runtime in ("auto", pair[0])]
     if not able:
-        names = dict.fromkeys(name for name, _ in _places(suffix, device))
+        names, devices = (" or ".join(dict.fromkeys(each)) for each in zip(*places, strict=True))
+        elsewhere = any(runtime in readers for readers in _READERS[suffix].values())
+        where = f" on {devices}" if elsewhere else ""
         raise UsageError(
-            f"{runtime} does not run {path.suffix} files: use --runtime {' or '.join(names)}."
+            f"{runtime} does not run {path.suffix} files{where}: use --runtime {names}."
         )
     if len(able) == 1 and runtime != "auto":
         return _open(*able[0], path, settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ from models.detections import Detections
 from models.errors import ModelError
 from models.letterbox import Image, Letterbox
 from models.runtimes.base import Canvas, Runtime
-from models.runtimes.cpu import keep_freed_memory, one_thread
+from models.runtimes.cpu import keep_freed_memory, one_thread, torch_threads
 from models.runtimes.torch_eager import pick_device
 from models.zoo import LoadedModel, segmentation_names
 
@@ -34,6 +36,7 @@ class Segmentation(Runtime):
         min_score: classes below, on average over their places, are left out.
         device: one of ``torch_eager.DEVICES``.
         canvas_side: px of the canvas's shorter side, None for ``USUAL_SIDE``.
+        threads: how many to compute on; 0 for as many as PyTorch has by itself.
 
     Raises:
         UsageError: if the device is not here.
@@ -48,9 +51,11 @@ class Segmentation(Runtime):
         min_score: float = 0.5,
         device: str = "auto",
         canvas_side: int | None = None,
+        threads: int = 0,
     ) -> None:
         self.model_name, self.class_names = loaded.name, loaded.class_names
-        self.device, self.threads = pick_device(device), torch.get_num_threads()
+        self.device, self.threads = pick_device(device), threads or torch.get_num_threads()
+        self._on_threads = torch_threads if threads else nullcontext
         self._model, self._min_score = loaded.module.eval(), min_score
         self._side = canvas_side or USUAL_SIDE
         keep_freed_memory()
@@ -76,9 +81,10 @@ class Segmentation(Runtime):
         """
         self._check_open()
         try:
-            pixels = torch.from_numpy(canvas.pixels).to(self.device).permute(2, 0, 1)
-            given = (pixels.float().div_(255) - self._mean) / self._deviation
-            values = self._model(given[None])["out"][0].softmax(dim=0)
+            with self._on_threads(self.threads):
+                pixels = torch.from_numpy(canvas.pixels).to(self.device).permute(2, 0, 1)
+                given = (pixels.float().div_(255) - self._mean) / self._deviation
+                values = self._model(given[None])["out"][0].softmax(dim=0)
         except torch.OutOfMemoryError as error:
             raise ModelError(
                 f"{self.model_name} does not fit into the memory of {self.device}: give a smaller "

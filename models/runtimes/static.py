@@ -56,13 +56,17 @@ def fitted(image: Image, canvas: tuple[int, int], padding_rgb: tuple[int, ...]) 
 
 
 def check_file(path: Path) -> None:
-    """Refuse a file that is not there.
+    """Refuse a file that is not there or may not be read.
 
     Raises:
         UsageError: if so.
     """
-    if not path.is_file():
-        raise UsageError(f"There is no file {path}.")
+    try:
+        if not path.is_file():
+            raise UsageError(f"There is no file {path}.")
+        path.open("rb").close()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 class StaticRuntime(Runtime):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import cast
 
 import numpy as np
@@ -13,7 +14,7 @@ from models.detections import Detections
 from models.errors import ModelError, UsageError
 from models.letterbox import Image
 from models.runtimes.base import Canvas, Runtime
-from models.runtimes.cpu import keep_freed_memory, one_thread
+from models.runtimes.cpu import keep_freed_memory, one_thread, torch_threads
 from models.runtimes.lanes import exact_products
 from models.runtimes.resize import Resize
 from models.zoo import LoadedModel
@@ -75,6 +76,7 @@ class TorchEager(Runtime):
         min_score: objects below are dropped before their masks are computed.
         device: one of ``DEVICES``.
         canvas_side: length in px of the canvas's shorter side, None for the model's own.
+        threads: how many to compute on; 0 for as many as PyTorch has by itself.
 
     Raises:
         UsageError: if the device is not here, or the model's canvas has one size only.
@@ -90,9 +92,11 @@ class TorchEager(Runtime):
         min_score: float = 0.5,
         device: str = "auto",
         canvas_side: int | None = None,
+        threads: int = 0,
     ) -> None:
         self.model_name, self.class_names = loaded.name, loaded.class_names
-        self.device, self.threads = pick_device(device), torch.get_num_threads()
+        self.device, self.threads = pick_device(device), threads or torch.get_num_threads()
+        self._on_threads = torch_threads if threads else nullcontext
         self._model = loaded.module.eval()
         self._take_over_resize(canvas_side)
         # R-CNNs keep the threshold in their heads, single-stage detectors in the model itself
@@ -123,7 +127,8 @@ class TorchEager(Runtime):
         """
         self._check_open()
         try:
-            with exact_products(benchmark=False):  # the number of boxes is another every time
+            # the number of boxes is another every time
+            with exact_products(benchmark=False), self._on_threads(self.threads):
                 pixels = torch.from_numpy(canvas.pixels).to(self.device)
                 (found,) = self._model([pixels.permute(2, 0, 1).float().div_(255)])
         except torch.OutOfMemoryError as error:

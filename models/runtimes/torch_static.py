@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -107,7 +108,7 @@ class TorchStatic(StaticRuntime):
         device: str = "cpu",
         **settings: Any,
     ) -> Self:
-        """Of a model in memory, whose weights it shares unless they become fp16 or bf16.
+        """Of a model in memory, whose weights it shares on a CPU unless they become fp16 or bf16.
 
         On an NVIDIA GPU it is one graph: a fixed number of masks costs less there than to wait
         until it is known how many there are.
@@ -148,6 +149,8 @@ class TorchStatic(StaticRuntime):
             form="whole" if is_whole else "split",
         )
         first, second = (graph.whole, None) if is_whole else (graph.detector, graph.details)
+        if is_whole or device != "cpu":  # what moves there takes shared weights along
+            first, second = copy.deepcopy((first, second))
         return cls(manifest, first, second, min_score=min_score, device=device, **settings)
 
     @classmethod
@@ -287,8 +290,9 @@ class TorchStatic(StaticRuntime):
         host = [row for row in rows if not isinstance(row, OnDevice)]
         uploaded = iter(self._lane.upload(host) if host else ())
         pixels = [row.pixels if isinstance(row, OnDevice) else next(uploaded) for row in rows]
-        for row in rows:
-            if isinstance(row, OnDevice) and row.steps is not None and steps is not None:
+        # each once: those that only fill up a batch are one and the same
+        for row in dict.fromkeys(row for row in rows if isinstance(row, OnDevice)):
+            if row.steps is not None and steps is not None:
                 steps.add(row.steps)
         return pixels[0][None] if len(pixels) == 1 else torch.stack(pixels)
 
