@@ -21,8 +21,8 @@ class AgeLimit:
     took of late, come to more than the limit. Before the last stage it is given up if it is older
     than the limit: none that is too old is ever shown.
 
-    When the model alone takes longer than the limit no frame could ever pass, and nobody would
-    notice when the model becomes faster: one frame a second is let through to find out.
+    What the model takes shows only by the frames that it gets: while none passes nobody would
+    notice that it has become faster, so one frame a second is let through to find out.
 
     Args:
         limit_seconds: how old a frame may be when it reaches the last stage.
@@ -72,10 +72,10 @@ class AgeLimit:
         if age + to_come <= self._limit_seconds:
             self._tried_at = self._clock()
             return False
-        return not (to_come > self._limit_seconds and self._is_trial(to_come))
+        return age > self._limit_seconds or not self._is_trial(to_come)
 
     def _is_trial(self, to_come: float) -> bool:
-        if not self._has_warned:
+        if to_come > self._limit_seconds and not self._has_warned:
             self._has_warned = True
             logger.warning(
                 "No frame can be shown at an age of %.0f ms at most: the model and what follows "

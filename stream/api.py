@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from export.deployed import open_runtime
 from models.runtimes.base import Runtime
@@ -29,9 +29,6 @@ from stream.threaded import STOP_SECONDS, ThreadedPipeline
 from stream.worker import Worker
 from stream.zone_counts import Counts
 from stream.zones import Line, Zone
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 

@@ -77,6 +77,7 @@ class Camera:
     ) -> None:
         self.name, self.settings, self.accounts = name, settings, accounts
         self.left_behind: list[str] = []  # threads that would not end
+        self._emitted_before = accounts.ledger.counts().emitted  # with other settings
         self._pool = pool
         self._stopping = threading.Event()
         self._status = CameraStatus(STARTING)
@@ -154,11 +155,15 @@ class Camera:
             self.left_behind.append(reason)
         if self._stopping.is_set():
             self._set(STOPPED, reason)
-        elif isinstance(error, UsageError) and not self.accounts.ledger.counts().emitted:
+        elif isinstance(error, UsageError) and not self._has_emitted():
             self._set(FAILED, reason)
         else:
             self._set(RESTARTING, reason)
         return self._status.state == RESTARTING
+
+    def _has_emitted(self) -> bool:
+        """Whether these settings have shown that they can run."""
+        return self.accounts.ledger.counts().emitted > self._emitted_before
 
     def _set(self, state: str, reason: str = "") -> None:
         if state == self._status.state and reason == self._status.reason:
@@ -197,7 +202,9 @@ class Camera:
                     pipeline.stop()
             pipeline.finish()
         finally:
-            self._pipeline = None
+            if (ended := self._pipeline) is not None:
+                self._pipeline = None
+                self.accounts.corrupt_packets += ended.corrupt_packets
             runtime.close()
 
     def _source(self, sinks: list[Sink]) -> FrameSource:

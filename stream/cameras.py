@@ -190,6 +190,7 @@ def summarize_fleet(fleet: Fleet) -> dict[str, Any]:
             "reason": "" if status is None else status.reason,
             "restarts": accounts.restarts,
             "reconnects": accounts.reconnects,
+            "corrupt_packets": accounts.corrupt_packets,
             **figures(accounts.ledger, accounts.meter),
         }
     return {"cameras": cameras, "total": in_total(list(cameras.values()))}

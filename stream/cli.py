@@ -151,7 +151,7 @@ def run(debug: bool, log: str, **flags: Any) -> None:
     run_settings(
         RunSettings(
             source_options=options,
-            classes=tuple(classes.split(",")) if classes else None,
+            classes=tuple(map(str.strip, classes.split(","))) if classes else None,
             scene=scene,
             recording=recording,
             clips=clips,

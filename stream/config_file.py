@@ -35,8 +35,12 @@ class Parsed:
         return None
 
 
-def parse(path: Path) -> Parsed:
+def parse(path: Path, *, is_secret: bool = False) -> Parsed:
     """Read a YAML file.
+
+    Args:
+        path: of the file.
+        is_secret: whether no message may show what is in it.
 
     Raises:
         UsageError: if it cannot be read, is no YAML, or has a key twice; with the line.
@@ -57,7 +61,8 @@ def parse(path: Path) -> Parsed:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = "" if mark is None else f" line {mark.line + 1}"
-        raise UsageError(f"{path}{line} is no YAML: {error.problem}.") from None
+        problem = "put the value in quotes" if is_secret else error.problem
+        raise UsageError(f"{path}{line} is no YAML: {problem}.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # characters that YAML has not, an impossible date, an anchor inside of itself
         reason = getattr(error, "reason", None) or "a value in it is impossible"

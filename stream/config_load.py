@@ -110,12 +110,14 @@ def _secrets(parsed: Parsed, path: Path) -> dict[str, str]:
         raise UsageError(f"{where}{name} cannot be read: {error.strerror}.") from error
     if os.name == "posix" and mode & _READABLE_BY_OTHERS:
         raise UsageError(f"{where}{name} is open to others than its owner: chmod 600 {file}")
-    held = parse(file).data or {}
-    if not isinstance(held, dict) or not all(
-        isinstance(value, str | int | float) for value in held.values()
+    held = parse(file, is_secret=True)
+    data = {} if held.data is None else held.data
+    if not isinstance(data, dict) or any(
+        value is None or isinstance(value, dict | list) for value in data.values()
     ):
         raise UsageError(f"{where}{name} has to hold one NAME: value a line.")
-    secrets = {str(key): str(value) for key, value in held.items()}
+    # as they were written: 0123 is a number to YAML, and another one
+    secrets = {str(key): text for (key, *_), text in held.texts.items()}
     keep_secret(*secrets.values())
     return secrets
 

@@ -6,8 +6,11 @@ import logging
 import re
 from urllib.parse import quote
 
-# scheme://user:password@host: everything up to the last @, as a password may hold a slash
-_USER_INFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s'\"]*@", re.IGNORECASE)
+# scheme://user:password@host: everything up to the last @, as a password may hold a slash; or,
+# where it holds a space or a quotation mark, up to the last @ before a slash
+_USER_INFO = re.compile(
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s'\"]*|[^\s'\"/:@]*:[^/\n]*)@", re.IGNORECASE
+)
 _SECRET_PARAMETER = re.compile(
     r"(?P<name>[?&](?:[\w-]*(?:pass|pwd|token|secret|key|auth|sig)[\w-]*|user(?:name)?)=)[^&#\s'\"]+",
     re.IGNORECASE,

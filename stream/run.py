@@ -43,6 +43,7 @@ from stream.sinks.trace import TraceLog
 from stream.sinks.window import Window
 from stream.sources import FrameSource, ReconnectOptions, SourceOptions, create_source
 from stream.sources.decoders import refusal
+from stream.sources.live import innermost
 from stream.sources.tap import PacketTap, joined
 from stream.stages import build_stages
 from stream.summary import sentence, summarize, write_summary
@@ -190,7 +191,8 @@ def _check_outputs(settings: RunSettings) -> None:
         ("--trace", settings.trace),
         ("--summary", settings.summary),
     ]
-    taken = {Path(settings.source).resolve(): "the source"}
+    source = innermost(settings.source).removeprefix("file:").removeprefix("//")
+    taken = {Path(source).resolve(): "the source"}
     for option, target in targets:
         if target is None:
             continue

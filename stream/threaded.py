@@ -73,13 +73,18 @@ class ThreadedPipeline(Pipeline):
         return bool(self._abandoned)
 
     def finish(self) -> None:
-        if self._errors:
-            raise self._errors[0]
+        first = next(iter(self._errors), None)
+        left = [str(error) for error in self._errors if isinstance(error, ThreadLeftBehind)]
         if self._abandoned:
-            raise ThreadLeftBehind(
+            left.append(
                 f"{' and '.join(self._abandoned)} did not stop within {STOP_SECONDS:g} s and was "
                 "left behind."
             )
+        if left:  # whatever else went wrong: the program must not end as if nothing ran any more
+            said = [str(first), *left] if first is not None else left
+            raise ThreadLeftBehind(" ".join(dict.fromkeys(said))) from first
+        if first is not None:
+            raise first
         self._check_ledger()
 
     def queue_statistics(self) -> dict[str, QueueStatistics]:

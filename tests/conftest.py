@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import av  # noqa: F401 - before OpenCV, or capturing the screen crashes: see stream/cli.py
@@ -139,13 +140,16 @@ def rcnn_live(
     """Runs the command in ``tmp_path``; gives exit code, standard output, standard error."""
     monkeypatch.chdir(tmp_path)
 
-    from stream.cli import main
+    from stream import cli
+
+    # in the place of what would end the tests with the command, without a word
+    monkeypatch.setattr(cli, "os", SimpleNamespace(_exit=sys.exit))
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["rcnn-live", *map(str, arguments)])
         code = 0
         try:
-            main()
+            cli.main()
         except SystemExit as leaving:
             code = int(leaving.code or 0)
         out, err = capsys.readouterr()

@@ -12,6 +12,7 @@ import pytest
 import rtsp_server
 
 from stream.camera import Camera
+from stream.cameras import summarize_fleet
 from stream.config import Config
 from stream.config_load import load_config
 from stream.fleet import Fleet
@@ -154,6 +155,25 @@ def test_wrong_settings_of_one_camera_are_its_own(tmp_path: Path) -> None:
         fixed = cameras.replace("persn", "person")
         assert fleet.apply(config_of(tmp_path, fixed)) == "changed bad"
         wait_until(fleet, all_emitted(1))
+
+
+def test_wrong_settings_of_a_camera_that_has_run_are_not_tried_again(tmp_path: Path) -> None:
+    with running(config_of(tmp_path, pattern("a"))) as fleet:
+        wait_until(fleet, all_emitted(1))
+        fleet.apply(config_of(tmp_path, pattern("a", more=", classes: [persn]")))
+        now = wait_until(fleet, lambda now: "a" in now and now["a"].status.reason != "")
+        assert now["a"].status.state == "failed"
+        assert now["a"].restarts == 0
+
+
+def test_damaged_packets_are_counted(tmp_path: Path) -> None:
+    source = "faults:corrupt=0.5:lavfi:testsrc2=size=96x64:rate=10:duration=3"
+    with running(config_of(tmp_path, f"  a: {{source: '{source}'}}\n")) as fleet:
+        wait_until(fleet, lambda _: fleet.has_ended)
+        (camera,) = fleet.snapshots()
+        assert 0 < camera.corrupt_packets == 30 - camera.counts.captured
+        summary = summarize_fleet(fleet)
+    assert summary["cameras"]["a"]["corrupt_packets"] == camera.corrupt_packets
 
 
 def test_a_pipeline_that_fails_is_started_again(

@@ -98,7 +98,7 @@ def boxes_by_frame(events: str) -> list[list[list[float]]]:
 
 def test_classes_keep_what_was_asked_for(rcnn_live: Run) -> None:
     code, out, err = rcnn_live(
-        "run", "demo", "--max-frames", 1, "--events", "-", "--classes", "person"
+        "run", "demo", "--max-frames", 1, "--events", "-", "--classes", "person, person"
     )
     assert code == 0, err
     assert {row["label"] for row in json.loads(out)["detections"]} == {"person"}
@@ -135,6 +135,11 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     ),
     "damaged weights": (["demo", "--weights", "damaged.pth"], 1, "damaged.pth"),
     "source as output": (["clip.mp4", "--record", "clip.mp4"], 2, "is the source already"),
+    "source behind a prefix": (
+        ["faults:drop=0.1:file:clip.mp4", "--record", "clip.mp4"],
+        2,
+        "is the source already",
+    ),
     "one file twice": (["demo", "--events", "a", "--trace", "a"], 2, "is --events already"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,23 @@ def test_the_secrets_file_goes_before_the_environment(
     (tmp_path / "s.yaml").chmod(0o600)
     config = load(tmp_path, "secrets: s.yaml\ncameras: {d: {source: 'rtsp://a:${DOOR}@h/x'}}")
     assert config.cameras["d"].source == "rtsp://a:from_the_file@h/x"
+
+
+@pytest.mark.parametrize("written", ["0123", "12:30", "yes", "1_000", "2026-03-01", "1.50"])
+def test_a_secret_is_what_is_written(tmp_path: Path, written: str) -> None:
+    (tmp_path / "s.yaml").write_text(f"PIN: {written}\n")
+    (tmp_path / "s.yaml").chmod(0o600)
+    config = load(tmp_path, "secrets: s.yaml\ncameras: {d: {source: 'rtsp://h/${PIN}'}}")
+    assert config.cameras["d"].source == f"rtsp://h/{written}"
+
+
+@pytest.mark.parametrize("written", ["!hunter44", "*hunter44", "hunter44: x", "[hunter44]", ""])
+def test_a_secrets_file_that_is_wrong_shows_nowhere(tmp_path: Path, written: str) -> None:
+    (tmp_path / "s.yaml").write_text(f"PIN: {written}\n")
+    (tmp_path / "s.yaml").chmod(0o600)
+    text = message(tmp_path, "secrets: s.yaml\ncameras: {d: {source: demo}}")
+    assert re.search("s.yaml (line 1 is no YAML: put the value in quotes|has to hold one)", text)
+    assert "hunter44" not in text
 
 
 def test_a_secrets_file_that_others_may_read_is_refused(tmp_path: Path) -> None:

@@ -96,6 +96,23 @@ def test_a_model_that_is_too_slow_is_tried_once_a_second(
     assert not ages.rules_out("model", clock.now)
 
 
+def test_a_model_that_was_slow_for_a_while_is_not_given_up(clock: Clock) -> None:
+    ages = limit(clock)
+    for _ in range(20):
+        ages.note("model", 0.45)  # alone within the limit, and not with the age of any frame
+    let_through = 0
+    for tenth in range(50):
+        clock.now = 100 + tenth / 10
+        if not ages.rules_out("model", clock.now - 0.1):
+            let_through += 1
+            ages.note("model", 0.05)
+        assert ages.rules_out("model", clock.now - 0.6)  # nothing is to be learned from that one
+    assert 4 <= let_through <= 5
+    for _ in range(20):
+        ages.note("model", 0.05)
+    assert not ages.rules_out("model", clock.now - 0.1)
+
+
 @KINDS
 def test_without_need_nothing_is_dropped(kind: type[Pipeline]) -> None:
     sink = Collector()

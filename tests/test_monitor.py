@@ -59,7 +59,7 @@ def samples(text: str) -> dict[str, dict[tuple[str, ...], float]]:
 
 
 def ended_pipeline() -> tuple[ThreadedPipeline, Accounts]:
-    accounts = Accounts(restarts=2, reconnects=5)
+    accounts = Accounts(restarts=2, reconnects=5, corrupt_packets=7)
     pipeline = ThreadedPipeline(
         NumberedSource(100, is_live=True, period_seconds=0.002),
         build_stages(OneBoxRuntime(0.01), []),
@@ -100,6 +100,7 @@ def test_metrics_are_the_ledger_s_figures() -> None:
     assert sum(found["rcnn_live_camera_state"].values()) == 1
     assert found["rcnn_live_restarts_total"]["door",] == 2
     assert found["rcnn_live_reconnects_total"]["door",] == 5
+    assert found["rcnn_live_corrupt_packets_total"]["door",] == 7
     assert found["rcnn_live_objects_total"]["door",] == counts.emitted
     assert found["rcnn_live_queue_depth"]["door", "model"] == 0
     assert found["rcnn_live_model_batch_size_sum"]["boxes 48x64",] == 22
@@ -189,6 +190,30 @@ def test_repeated_lines_are_counted_not_shown(monkeypatch: pytest.MonkeyPatch) -
     record = record_of("packet %d of %s is damaged", 50, "door")
     assert repeats.filter(record)
     assert record.getMessage() == "packet 50 of door is damaged (49 more like it since)"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("cam1: live", "cam2: live"),
+        ("rtsp://***@10.0.0.5/s was silent for 2 s.", "rtsp://***@10.0.0.6/s was silent for 2 s."),
+    ],
+)
+def test_what_another_camera_says_is_no_repetition(first: str, second: str) -> None:
+    repeats = RepeatFilter()
+    assert [repeats.filter(record_of(text)) for text in (first, second)] == [True, True]
+
+
+def test_cameras_that_are_called_by_numbers_are_not_each_other() -> None:
+    repeats = RepeatFilter()
+    shown = [repeats.filter(record_of(f"{k % 2}: is away", camera=str(k % 2))) for k in range(4)]
+    assert shown == [True, True, False, False]
+
+
+def test_figures_make_no_other_message() -> None:
+    repeats = RepeatFilter()
+    texts = [f"It was silent for {k / 3:.2f} s, {k} of 9 ({-k})." for k in range(9)]
+    assert [repeats.filter(record_of(text)) for text in texts] == [True] + [False] * 8
 
 
 def test_drops_are_told_ever_more_rarely_while_they_go_on(

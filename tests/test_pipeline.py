@@ -191,6 +191,18 @@ def test_a_reader_that_cannot_be_interrupted_is_named_and_left() -> None:
     source.release.set()
 
 
+def test_a_reader_that_is_left_behind_is_named_beside_an_error() -> None:
+    source, sink = NumberedSource(None, hangs_at=3), Collector(fails_at=2)
+    pipeline = ThreadedPipeline(source, build_stages(OneBoxRuntime(), [sink]))
+    pipeline.start()
+    while not pipeline.wait(0.05):
+        pass
+    with pytest.raises(ThreadLeftBehind, match=r"^sink failed capture did not stop") as caught:
+        pipeline.finish()
+    assert isinstance(caught.value.__cause__, OSError)
+    source.release.set()
+
+
 def test_no_thread_is_left() -> None:
     before = set(threading.enumerate())
     for stages in (

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import pairwise
@@ -123,6 +126,22 @@ def test_what_is_not_live_ends() -> None:
     assert states(told) == ["connecting", "live"]
 
 
+def test_what_is_not_live_keeps_its_times() -> None:
+    class Slides(NumberedSource):
+        """A picture every 20 s, as fast as it is read."""
+
+        def read(self) -> Frame | None:
+            frame = super().read()
+            return frame and dataclasses.replace(frame, pts=frame.pts * 500)
+
+    source, told = coming_back(Slides(4))
+    with source:
+        source.open()
+        assert [frame.pts_seconds for frame in read(source, 4)] == [0, 20, 40, 60]
+        assert source.read() is None
+    assert states(told) == ["connecting", "live"]
+
+
 def test_the_first_connection_fails_at_once_or_is_waited_for() -> None:
     source, told = coming_back(Unopenable(BROKE))
     with source, pytest.raises(SourceError, match="broke the connection"):
@@ -187,6 +206,30 @@ def test_a_reader_that_hears_nothing_is_left_behind(monkeypatch: pytest.MonkeyPa
     while deaf.calls[-1][0] != "close":  # by the thread that opened it
         time.sleep(0.01)
     assert len({thread for _, thread in deaf.calls}) == 1
+
+
+def test_a_reader_that_was_left_behind_is_forgotten_once_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deaf = NumberedSource(None, is_live=True, hangs_at=3)
+    release, calls, in_memory = deaf.release, deaf.calls, weakref.ref(deaf)
+    connections: list[FrameSource] = [deaf, live(3), live(9)]
+    del deaf
+    source = Reconnecting(
+        lambda: connections.pop(0), name="numbers", read_timeout_seconds=0.2, options=QUICK
+    )
+    monkeypatch.setattr(source, "_end_patience", 0.2)
+    with source:
+        source.open()
+        read(source, 5)
+        assert source.status.left_behind == 1
+        release.set()
+        while calls[-1][0] != "close":
+            time.sleep(0.01)
+        read(source, 3)
+        assert source.status.left_behind == 0
+        gc.collect()
+        assert in_memory() is None
 
 
 @pytest.mark.parametrize("state", ["connecting", "reading", "waiting"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import media
 import pytest
-from http_cameras import files_of, live_playlist, mjpeg_camera
+from http_cameras import camera_whose_sound_goes_on, files_of, live_playlist, mjpeg_camera
 from rtsp_server import rtsp_server
 from watched import Watched
 
@@ -56,6 +56,18 @@ def test_hls_comes_back(tmp_path: Path) -> None:
     for frame in frames:
         media.number_in(frame.image)
     assert watched.states()[-1] == "live"
+
+
+def test_sound_that_goes_on_without_a_picture_holds_no_reader() -> None:
+    with camera_whose_sound_goes_on() as port:
+        watched = Watched(f"http://127.0.0.1:{port}/live.ts")
+        with watched.source as source:
+            source.open()
+            frames = watched.read_until(lambda frame: frame.gap_seconds > 0)
+            frames += watched.read_until(lambda frame: frame.gap_seconds > 0)
+    assert frames[-1].gap_seconds < 4
+    assert watched.states()[-3:] == ["stalled", "reconnecting", "live"]
+    assert {status.left_behind for status in watched.told} == {0}
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import media
 import pytest
 
 from stream.errors import RcnnLiveError, SourceError, SourceTimeout, UsageError
-from stream.sources import SourceOptions, create_source
+from stream.sources import ReconnectOptions, SourceOptions, create_source
 from stream.sources.webcam import Webcam
 
 SECRET = "s3cr3t"
@@ -79,6 +79,7 @@ def failure_of(
         (f"rtsp://user:{SECRET}@/live", "no host"),
         (f"rtsp://user:{SECRET}/@camera/live", "port .* is not a number"),
         (f"rtsp://user:1/{SECRET}@camera/live", "@ after its host"),
+        (f"rtsp://user:[{SECRET}@camera/live", r"host .* is none: .* \[ as %5B"),
         (f"rtps://user:{SECRET}@camera/live", "did you mean"),
         (f"rtsp:/user:{SECRET}@camera/live", "no host"),
         ("999", "no camera /dev/video999"),
@@ -94,6 +95,11 @@ def test_wrong_usage(uri: str, words: str) -> None:
     assert isinstance(error, UsageError)
     assert error.exit_code == 2
     assert re.search(words, str(error)), error
+
+
+def test_wrong_usage_is_not_tried_again() -> None:
+    with pytest.raises(UsageError, match="is none"):
+        create_source(f"rtsp://user:[{SECRET}@camera/live", reconnect=ReconnectOptions())
 
 
 def test_a_nearly_right_file_name_is_suggested(tmp_path: Path) -> None:
@@ -191,6 +197,14 @@ def test_a_closed_port(scheme: str) -> None:
         port = server.getsockname()[1]
     error = failure_of(f"{scheme}://user:{SECRET}@127.0.0.1:{port}/live", within_seconds=1)
     assert "refuses the connection" in str(error)
+
+
+@pytest.mark.parametrize("mark", ["'", '"', " "])
+def test_a_password_with_a_quotation_mark_or_a_space_shows_nowhere(mark: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    error = failure_of(f"rtsp://user:{SECRET}{mark}x@127.0.0.1:{port}/live", within_seconds=1)
+    assert f"rtsp://***@127.0.0.1:{port}/live refuses" in str(error)
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "rtmp", "http", "tcp"])

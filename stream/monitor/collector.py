@@ -98,6 +98,7 @@ def _counters(cameras: Sequence[CameraSnapshot]) -> Iterator[Metric]:
         ("objects", "Objects found in all frames"),
         ("restarts", "How often the pipeline was started again after a failure"),
         ("reconnects", "How often the source came back"),
+        ("corrupt_packets", "Packets of the source that were damaged and gave no picture"),
     ):
         family = CounterMetricFamily(f"{PREFIX}{name}", text, labels=CAMERA)
         for camera in cameras:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from stream.redact import RedactingFilter, redact
 logger = logging.getLogger(__name__)
 
 REPEAT_SECONDS = 1.0  # a message that comes again within it is counted, not shown
+_FIGURE = re.compile(r"(?<![\w.:-])-?\d+(?:\.\d+)?(?!\w|\.\d)")
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -90,17 +92,18 @@ class JsonFormatter(logging.Formatter):
 class RepeatFilter(logging.Filter):
     """Lets the first of equal messages through; the next after a second says how many came.
 
-    Messages are equal if they only differ in their figures.
+    Messages of one camera are equal if they only differ in their figures. A number that is part of
+    a name, such as cam1 or 10.0.0.5, is none.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
-        self._shown: dict[tuple[str, str], tuple[float, int]] = {}  # at, kept back since
+        self._shown: dict[tuple[str, str, str], tuple[float, int]] = {}  # at, kept back since
 
     def filter(self, record: logging.LogRecord) -> bool:
         text, now = record.getMessage(), time.monotonic()
-        key = record.name, "".join(letter for letter in text if not letter.isdigit())
+        key = record.name, getattr(record, "camera", ""), _FIGURE.sub("", text)
         with self._lock:
             shown_at, kept_back = self._shown.get(key, (-REPEAT_SECONDS, 0))
             if now - shown_at < REPEAT_SECONDS:

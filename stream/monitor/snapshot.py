@@ -49,12 +49,14 @@ class Accounts:
     Attributes:
         restarts: of the pipeline, after failures.
         reconnects: of the source, in all pipelines.
+        corrupt_packets: of the source, in all pipelines that have ended.
     """
 
     ledger: Ledger = field(default_factory=Ledger)
     meter: AgeMeter = field(default_factory=AgeMeter)
     restarts: int = 0
     reconnects: int = 0
+    corrupt_packets: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,7 @@ class CameraSnapshot:
         rates: recent frames per second, captured and emitted; 0 while it is not live.
         restarts: see ``Accounts``.
         reconnects: see there.
+        corrupt_packets: of the source, damaged, that gave no picture.
         outputs: how recording and deliveries fare.
         zones: who is in zones and has crossed lines, since the pipeline began; None without.
     """
@@ -78,6 +81,7 @@ class CameraSnapshot:
     queues: dict[str, QueueStatistics]
     restarts: int
     reconnects: int
+    corrupt_packets: int
     outputs: OutputCounts
     zones: Counts | None = None
 
@@ -87,6 +91,7 @@ class CameraSnapshot:
     ) -> CameraSnapshot:
         """Of a camera whose pipeline, if it has one now, keeps these accounts."""
         meter = accounts.meter
+        corrupt_now = 0 if pipeline is None else pipeline.corrupt_packets
         return cls(
             name=name,
             status=status,
@@ -97,6 +102,7 @@ class CameraSnapshot:
             queues={} if pipeline is None else pipeline.queue_statistics(),
             restarts=accounts.restarts,
             reconnects=accounts.reconnects,
+            corrupt_packets=accounts.corrupt_packets + corrupt_now,
             outputs=OutputCounts.of(() if pipeline is None else pipeline.sinks),
             zones=None if pipeline is None else pipeline.zone_counts(),
         )

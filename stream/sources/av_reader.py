@@ -30,8 +30,8 @@ class AvReader:
     Args:
         container: open; the reader does not close it.
         stream: the video stream of ``container`` to decode.
-        sound: of ``container``, to be read as well.
-        taker: of all packets that are read, beside the decoder.
+        sound: of ``container``, for the taker as well.
+        taker: of all packets of these two, beside the decoder.
         name: of the source, free of credentials.
         is_live: a live stream skips to the next keyframe after damage, because what comes in
             between shows things that are not there; a file shows everything it can.
@@ -61,9 +61,10 @@ class AvReader:
         read_timeout_seconds: float | None,
     ) -> None:
         self._stream = stream
-        # A generator, whose close() lets go of the container.
-        streams = [stream] if sound is None else [stream, sound]
-        self._packets = cast("Generator[Packet[VideoStream]]", container.demux(*streams))
+        # A generator, whose close() lets go of the container. It gives the packets of all streams:
+        # were it to skip some itself, it would not return as long as only those come.
+        self._packets = cast("Generator[Packet[VideoStream]]", container.demux())
+        self._taken = {stream.index} if sound is None else {stream.index, sound.index}
         self._taker = taker
         self._name = name
         self._is_live = is_live
@@ -145,7 +146,7 @@ class AvReader:
         if self._read_timeout_seconds is not None:
             # FFmpeg's parser held this packet back for the next one, and let it go at the deadline.
             self._was_silent = arrived_at - asked_at > self._read_timeout_seconds
-        if self._taker is not None:
+        if self._taker is not None and packet.stream_index in self._taken:
             self._taker.take(cast("Packet[Stream]", packet))
         if not self._is_video(packet):
             return

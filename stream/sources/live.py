@@ -41,7 +41,7 @@ def create_source(
     return Reconnecting(
         lambda: _plain(uri, options, next(connections)),
         name=redact(uri),
-        read_timeout_seconds=network.read_timeout_seconds(_innermost(uri), options),
+        read_timeout_seconds=network.read_timeout_seconds(innermost(uri), options),
         open_timeout_seconds=options.open_timeout_seconds,
         options=reconnect,
     )
@@ -60,7 +60,7 @@ def _plain(uri: str, options: SourceOptions, connection: int = 0) -> FrameSource
     return choose.create_source(uri, options=options)
 
 
-def _innermost(uri: str) -> str:
+def innermost(uri: str) -> str:
     """The URI without what is put around it."""
     while uri.startswith((f"{_FAULTS}:", f"{_REPLAY}:")):
         uri = uri.split(":", 2)[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from urllib.parse import urlsplit
 
 from av.container import InputContainer
@@ -70,10 +71,10 @@ def _protocol_options(scheme: str, options: SourceOptions) -> dict[str, str]:
 
 
 def read_timeout_seconds(uri: str, options: SourceOptions) -> float:
-    """How long a source may be silent.
+    """How long a source may be silent; of any URI, one that makes no sense included.
 
     A playlist is read in one piece every few seconds, with silence in between.
     """
-    if urlsplit(uri).path.lower().endswith(_PLAYLISTS):
+    if re.split("[?#]", uri)[0].lower().endswith(_PLAYLISTS):
         return max(options.open_timeout_seconds, options.read_timeout_seconds)
     return options.read_timeout_seconds

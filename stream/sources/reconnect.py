@@ -238,13 +238,19 @@ class Reconnecting(FrameSource):
             logger.warning("%s: a reader kept no deadline and was left behind.", self._name)
 
     def _stuck(self) -> list[ReaderThread]:
-        return [reader for reader in self._left_behind if not reader.join(0)]
+        """Those left behind that still run; the others, and what they hold, are forgotten."""
+        self._left_behind = [reader for reader in self._left_behind if not reader.join(0)]
+        return self._left_behind
 
     # ── the life of the source ──
 
     def _placed(self, frame: Frame) -> Frame:
-        pts, gap_seconds = self._timeline.place(frame.pts, frame.time_base, frame.captured_at)
         assert self._info is not None
+        if not self._info.is_live:
+            if not self._status.is_live:
+                self._come_back(0.0)
+            return frame
+        pts, gap_seconds = self._timeline.place(frame.pts, frame.time_base, frame.captured_at)
         if not self._status.is_live:
             self._come_back(gap_seconds)
         elif time.monotonic() - self._live_since >= self._options.proven_seconds:

@@ -6,7 +6,10 @@ from urllib.parse import urlsplit
 
 from stream.errors import UsageError
 
-_ESCAPES = "write / as %2F, @ as %40, : as %3A, # as %23 and ? as %3F in a user or password"
+_ESCAPES = (
+    "write / as %2F, @ as %40, : as %3A, # as %23, ? as %3F, [ as %5B and ] as %5D in a user or "
+    "password"
+)
 
 
 def check_url(url: str, what: str) -> None:
@@ -22,6 +25,9 @@ def check_url(url: str, what: str) -> None:
     # Nothing of the URL may be shown here: what looks like a port may be half a password.
     try:
         parts = urlsplit(url)
+    except ValueError:
+        raise UsageError(f"The host in the URL of {what} is none: {_ESCAPES}.") from None
+    try:
         has_port = parts.port is not None
     except ValueError:
         raise UsageError(f"The port in the URL of {what} is not a number: {_ESCAPES}.") from None
