@@ -125,10 +125,14 @@ class Request:
 
 @dataclass
 class WebServer:
-    """Answers as ``mood`` says: a status, or None to say nothing until it is changed."""
+    """Answers as ``mood`` says: a status, or None to say nothing until it is changed.
+
+    What holds ``poison`` it refuses with 400.
+    """
 
     port: int
     mood: int | None = 200
+    poison: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)  # of its answers
     taken: list[Request] = field(default_factory=list)  # those it answered with 2xx
     seen: list[Request] = field(default_factory=list)  # all
@@ -151,7 +155,8 @@ def web_server() -> Iterator[WebServer]:
             state.seen.append(request)
             while state.mood is None and not ending.is_set():
                 time.sleep(0.02)
-            status = state.mood or 503
+            is_poisoned = state.poison is not None and state.poison in body
+            status = 400 if is_poisoned else state.mood or 503
             if 200 <= status < 300:
                 state.taken.append(request)
             with contextlib.suppress(OSError):  # whoever asked has gone

@@ -292,7 +292,7 @@ def test_a_kill_during_a_clip_leaves_what_there_was(film: Path, tmp_path: Path) 
             time.sleep(0.02)
         process.kill()
     (clip,) = clips_in(tmp_path)
-    numbers = played(clip)
+    numbers = played(clip)[:-4]  # the last ones may miss a B-frame, which is written after them
     assert len(numbers) >= 200 - 30  # half a second of file, and some of B-frames
     assert numbers == [number % 64 for number in range(len(numbers))]
     assert len(packets(clip, "audio")) > 250

@@ -298,6 +298,8 @@ def test_losses_of_a_full_spool_are_told(tmp_path: Path, caplog: pytest.LogCaptu
         ("mqtt:///topic", "names no host"),
         ("mqtt://user:pass@host:99999/t", "its port has to be"),
         ("mqtt://user:pa#ss@host/t", "NAME=VALUE"),
+        ("mqtt://user:12/pass@host/t", "has an @ after its host"),
+        ("mqtt://[::1/t", "it is no URL"),
         ("mqtt://host/t#discovry=x", "no option 'discovry': allowed are empty, spool_mb, disc"),
         ("mqtt://host/t#empty=maybe", "empty has to be keep or skip"),
         ("mqtt://host/a/+/b", "a topic has no +"),

@@ -74,6 +74,19 @@ def test_a_body_that_is_refused_for_good_does_not_hold_up_the_others(
     assert f"refuses event {event_id(0)} for good: it answers 422" in caplog.text
 
 
+def test_an_event_that_is_refused_does_not_hold_up_its_array(tmp_path: Path) -> None:
+    with brokers.web_server() as server:
+        server.poison = event_id(5).encode()
+        with started(server.url() + "#batch=20", tmp_path) as outbox:
+            for number in range(20):
+                outbox.put(event_id(number), body(number))
+            until(lambda: outbox.statistics().delivered == 19, "the others do not arrive")
+            assert outbox.statistics().refused == 1
+            assert outbox.statistics().waiting == 0
+    arrived = [event["id"] for request in server.taken for event in json.loads(request.body)]
+    assert arrived == [event_id(number) for number in range(20) if number != 5]
+
+
 def test_a_server_that_asks_to_wait_is_left_alone(tmp_path: Path) -> None:
     with brokers.web_server() as server:
         server.mood, server.headers = 429, {"Retry-After": "2"}
@@ -145,6 +158,20 @@ def rendered(configs: list[dict[str, str]], name: str, payload: str) -> str:
     (config,) = [config for config in configs if str(config["unique_id"]).endswith(name)]
     template = jinja2.Template(config["value_template"])
     return template.render(value_json=json.loads(payload))
+
+
+def test_entities_that_are_refused_do_not_hold_up_the_events(tmp_path: Path) -> None:
+    (tmp_path / "acl").write_text("topic readwrite cameras/#\n")
+    with brokers.mosquitto(tmp_path, f"acl_file {tmp_path / 'acl'}") as broker:
+        url = f"mqtt://127.0.0.1:{broker.port}/cameras/door#discovery=homeassistant"
+        subscriber = Subscriber(broker.port, "cameras/door")
+        with started(url, tmp_path) as outbox:
+            for number in range(3):
+                outbox.put(event_id(number), body(number, "person", 1))
+                until(lambda n=number: outbox.statistics().delivered == n + 1, "it is stuck")
+            assert outbox.statistics().waiting == 0
+        assert len(subscriber.messages) == 3  # and none comes twice
+        subscriber.close()
 
 
 def test_a_broker_says_offline_for_a_program_that_is_gone(tmp_path: Path) -> None:

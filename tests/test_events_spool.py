@@ -91,6 +91,13 @@ def test_two_programs_cannot_share_it(path: Path) -> None:
     Spool(path, MEBIBYTE).close()
 
 
+def test_one_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    missing = tmp_path / "missing" / "spool.sqlite"
+    with pytest.raises(SinkError) as caught:
+        Spool(missing, MEBIBYTE)
+    assert str(caught.value) == f"The spool {missing} cannot be used: No such file or directory."
+
+
 def test_nobody_else_may_read_it(path: Path) -> None:
     Spool(path, MEBIBYTE).close()
     assert path.stat().st_mode & 0o777 == 0o600

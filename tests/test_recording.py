@@ -218,6 +218,36 @@ def test_a_killed_recording_plays(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize(("is_noisy", "count"), [(True, 2), (False, 4)], ids=["noisy", "grey"])
+def test_a_recording_plays_from_its_first_moments_on(
+    tmp_path: Path, suffix: str, *, is_noisy: bool, count: int
+) -> None:
+    """As a kill would leave it: from the second picture on, or after a tenth of a second."""
+    size = (320, 240)
+    sink = VideoFile(tmp_path / f"out{suffix}")
+    sink.open(
+        SourceInfo(
+            name="test",
+            is_live=True,
+            width=size[0],
+            height=size[1],
+            frame_rate=Fraction(25),
+            time_base=Fraction(1, 1000),
+            frame_count=None,
+        )
+    )
+    for index in range(count):
+        job = picture_job(index, 40 * index, Fraction(1, 1000), size)
+        if is_noisy:
+            noise = np.random.default_rng(index).integers(0, 255, (240, 320, 3), np.uint8)
+            job.picture = noise
+        sink.write(job)
+    times, _ = played(tmp_path / f"out{suffix}")
+    sink.close()
+    assert times == [Fraction(40 * k, 1000) for k in range(count - 1)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_full_disk_leaves_a_recording_that_plays(tmp_path: Path, suffix: str) -> None:
     """A file size limit stands in for the disk: writes beyond 600 kB fail."""
     path, limit = tmp_path / f"out{suffix}", 600_000

@@ -322,6 +322,44 @@ def test_recording_stops_before_the_disk_is_full_and_goes_on_when_it_is_not(
     assert went_on.endswith("goes on.")
 
 
+def test_old_segments_that_cannot_be_removed_do_not_let_the_disk_get_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(SegmentFiles, "remove_old", refuse)
+    usage = shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    options = RecordingOptions(
+        segment=Limit(seconds=60), keep=Limit(seconds=60), min_free_bytes=1000
+    )
+    sink = Recording(tmp_path / "out.mp4", options, is_threaded=False)
+    sink.open(info())
+    sink.write(noisy_job(0))
+    assert not sink.statistics().is_going
+    sink.close()
+    assert not segments(tmp_path)
+
+
+def test_a_surprise_leaves_a_finished_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = Recording(tmp_path / "out.mp4")
+    sink.open(info())
+    write = sink._video.write
+
+    def fail_at_the_third(job: Job) -> None:
+        if job.frame.index == 2:
+            raise ValueError("nobody knew")
+        write(job)
+
+    monkeypatch.setattr(sink._video, "write", fail_at_the_third)
+    for index in range(3):
+        sink.write(noisy_job(index))
+    with pytest.raises(ValueError, match="nobody knew"):
+        sink.close()
+    assert len(played(tmp_path / "out.mp4")[0]) == 2
+
+
 def test_a_full_disk_is_told_at_the_end_too(
     small_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -454,6 +454,18 @@ def test_sound_of_while_the_recording_had_stopped_is_left_out(
     assert times(gone_on, "audio")[0] >= times(gone_on, "video")[0] == 2
 
 
+def test_sound_that_was_read_ahead_is_not_heard_after_the_last_picture(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", SECONDS_25_FPS)
+    sink = VideoFile(tmp_path / "out.mp4")
+    sink.open(live_info())
+    give_sound(sink, clip, 0)  # all 3 s of it
+    write_live(sink, 0, range(0, 1000, 40))
+    sink.stop_before(picture_job(25, 1000, Fraction(1, 1000), (160, 120)).frame)
+    sink.close()
+    assert beeps(tmp_path / "out.mp4") == pytest.approx([0.4], abs=SYNC_SECONDS)
+    assert 0.9 < times(tmp_path / "out.mp4", "audio")[-1] < 1
+
+
 def test_sound_that_waits_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

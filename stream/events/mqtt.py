@@ -76,7 +76,11 @@ class Mqtt(Deliverer):
             client = self._client or self._connect()
             self._publish_all(client, events)
             if self._entities is not None:
-                self._publish_entities(client, self._entities, events)
+                try:
+                    self._publish_entities(client, self._entities, events)
+                except DeliveryFailed as error:
+                    error.delivered = len(events)  # only what is made of them is not there
+                    raise
         except DeliveryFailed as error:
             if not error.is_refused or self._client is None or self._client.socket() is None:
                 self._drop_connection()

@@ -85,7 +85,7 @@ class Outbox:
         self._arrived = threading.Event()  # something to deliver, or the end
         self._ending = threading.Event()
         self._drained_by = float("inf")  # monotonic: nothing is begun after it
-        self._delivered = self._refused = self._lost = self._retried = 0
+        self._delivered = self._refused = self._lost = self._retried = self._overflown = 0
         self._lost_told: int | None = None
         self._is_connected = True
 
@@ -162,6 +162,7 @@ class Outbox:
 
     def _drop(self, _event: tuple[str, str], _reason: str) -> None:
         self._lost += 1
+        self._overflown += 1
 
     # ── the spool thread ──
 
@@ -200,6 +201,8 @@ class Outbox:
         else:
             if self._spool.lost:
                 self._tell_lost(f"The spool {self._path} is full, and its oldest events go.")
+            elif self._overflown:
+                self._tell_lost(f"The disk of the spool {self._path} is too slow.")
         self._arrived.set()
 
     def _sync(self) -> bool:

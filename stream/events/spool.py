@@ -80,7 +80,7 @@ class Spool:
         self._taken = 0  # sequence of the newest event that is being delivered
         try:
             self._database = self._open()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             raise self._failure(error) from error
         size = f"SELECT COUNT(*), COALESCE(SUM(LENGTH(CAST(body AS BLOB)) + {ROW_BYTES}), 0)"
         self._count: int
@@ -223,13 +223,14 @@ class Spool:
         except sqlite3.Error as error:
             raise self._failure(error) from error
 
-    def _failure(self, error: sqlite3.Error) -> SinkError:
+    def _failure(self, error: sqlite3.Error | OSError) -> SinkError:
         if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return SinkError(
                 f"Another rcnn-live delivers the same source to the same place, from the spool "
-                f"{self._path}: end it, or give this one another --spool."
+                f"{self._path}: end it, or set RCNN_LIVE_SPOOL to another folder."
             )
-        return SinkError(f"The spool {self._path} cannot be used: {error}.")
+        reason = getattr(error, "strerror", None) or str(error)
+        return SinkError(f"The spool {self._path} cannot be used: {reason}.")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

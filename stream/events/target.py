@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from stream.errors import UsageError
 from stream.redact import keep_secret, redact
+from stream.sources.url import check_url
 
 SCHEMES = ("mqtt", "mqtts", "http", "https", "redis", "rediss", "kafka")
 _COMMON = ("empty", "spool_mb")
@@ -80,12 +81,15 @@ def parse_target(url: str, allowed: dict[str, tuple[str, ...]]) -> Target:
     """
     try:
         parts = urlsplit(url)
-        options = dict(parse_qsl(parts.fragment, keep_blank_values=True, strict_parsing=True))
+    except ValueError as error:
+        raise _wrong(url, f"it is no URL, {error}") from None
+    try:
+        given = parse_qsl(parts.fragment, keep_blank_values=True, strict_parsing=True)
     except ValueError:
-        if "#" not in url or url.endswith("#"):
-            parts, options = urlsplit(url), {}
-        else:
+        if parts.fragment:
             raise _wrong(url, "what is behind # has to be NAME=VALUE, with & between") from None
+        given = []
+    options = dict(given)
     secrets = (options.get("secret"), parts.password and unquote(parts.password))
     keep_secret(*(secret for secret in secrets if secret))
     if parts.scheme not in allowed:
@@ -95,6 +99,8 @@ def parse_target(url: str, allowed: dict[str, tuple[str, ...]]) -> Target:
         if name not in known:
             raise _wrong(url, f"there is no option {name!r}: allowed are {', '.join(known)}")
     host, port = _first_host(parts, url)
+    if port is not None and parts.scheme not in ("http", "https") and "@" not in parts.netloc:
+        check_url(f"{parts.scheme}://host:{port}{parts.path}", "--events")
     return Target(
         scheme=parts.scheme,
         address=parts.netloc.rpartition("@")[2],

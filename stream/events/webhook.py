@@ -43,11 +43,13 @@ class Webhook(Deliverer):
         self._target = target
         self._key = _key(target)
         size = number(target.name, target.options, "batch", 0, 0, 1000)
-        self._in_arrays, self._size = size > 0, max(1, size)
+        self._in_arrays, self._largest = size > 0, max(1, size)
+        self._size = self._largest  # of an array; less while one is refused for an event in it
         self._connection: http.client.HTTPConnection | None = None
 
     def deliver(self, events: Sequence[SpooledEvent]) -> None:
-        for start in range(0, len(events), self._size):
+        start = 0
+        while start < len(events):
             part = events[start : start + self._size]
             bodies = ",".join(event.body for event in part)
             body = (f"[{bodies}]" if self._in_arrays else bodies).encode()
@@ -56,11 +58,14 @@ class Webhook(Deliverer):
                     raise DeliveryFailed("the run ends")
                 self._post(part[-1].id, body)
             except DeliveryFailed as error:
-                error.delivered = start
-                if error.is_refused and len(part) > 1:  # it cannot be told which of them
-                    error.is_refused = False
                 self._disconnect()
+                if error.is_refused and len(part) > 1:  # find out which of them it is
+                    self._size = len(part) // 2
+                    continue
+                error.delivered = start
                 raise
+            start += len(part)
+            self._size = min(self._largest, self._size + 1)
 
     def _post(self, event_id: str, body: bytes) -> None:
         headers = {

@@ -97,7 +97,7 @@ class JsonLines:
             raise self._failure(error) from error
 
     def _failure(self, error: OSError) -> SinkError:
-        if isinstance(error, BrokenPipeError):
+        if isinstance(error, BrokenPipeError) and self._target == STDOUT:
             # the interpreter flushes stdout once more at exit, which would fail again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return SinkError(f"{self._option} -: the program that read standard output has ended.")

@@ -17,16 +17,19 @@ logger = logging.getLogger(__name__)
 _BOTH = {"max_interleave_delta": "1000000"}  # microseconds that a picture waits for late sound
 # hybrid_fragmented: fragments while it is written, so that a kill or a full disk leaves a playable
 # file; a plain MP4 once it is closed. use_editlist keeps a start time other than zero, and
-# delay_moov gives the edit list the right length in a file that was never closed.
+# delay_moov gives the edit list the right length in a file that was never closed. Until its first
+# fragment is there a file does not open: mostly the first keyframe alone is as large as one.
 _MP4 = {
     "movflags": "+hybrid_fragmented+delay_moov",
     "use_editlist": "1",
-    "frag_duration": "500000",  # microseconds
+    "frag_duration": "100000",  # microseconds
+    "frag_size": "16000",  # bytes
     "flush_packets": "1",
     **_BOTH,
 }
 _MATROSKA = {
-    "cluster_time_limit": "500",  # milliseconds
+    "cluster_time_limit": "100",  # milliseconds
+    "cluster_size_limit": "16000",  # bytes
     "flush_packets": "1",
     "avoid_negative_ts": "disabled",  # sound that begins before zero shall not move the pictures
     **_BOTH,

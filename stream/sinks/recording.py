@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from stream.bounded_queue import BoundedQueue, Policy, QueueClosed
 from stream.errors import SinkError, ThreadLeftBehind
+from stream.frame import Frame
 from stream.sinks.base import Sink
 from stream.sinks.disk_room import readable_size
 from stream.sinks.segments import RecordingOptions, SegmentFiles
@@ -125,6 +126,8 @@ class Recording(Sink):
                 raise ThreadLeftBehind(f"{self._worker.name} did not end in time.")
         if self._surprise is not None:
             surprise, self._surprise = self._surprise, None
+            with contextlib.suppress(SinkError):  # what there is plays
+                self._video.close()
             raise surprise
         self._video.close()
         failure, self._failure = self._failure, None
@@ -171,7 +174,7 @@ class Recording(Sink):
 
     def _record(self, job: Job) -> None:
         if time.monotonic() >= self._check_at:
-            self._look_after_disk()
+            self._look_after_disk(job.frame)
             self._check_at = time.monotonic() + CHECK_SECONDS
         if not self._is_going:
             self._unrecorded += 1
@@ -184,22 +187,26 @@ class Recording(Sink):
             self._unrecorded += 1
             self._failure = error
             self._retry_at = time.monotonic() + RETRY_SECONDS
-            self._pause(str(error))
+            self._pause(str(error), job.frame)
 
-    def _look_after_disk(self) -> None:
+    def _look_after_disk(self, frame: Frame) -> None:
         """Remove what need not be kept; stop before the disk is full, go on when it is not."""
         try:
             if self._options.keep is not None and self._options.segment is not None:
                 self._files.remove_old(self._options.keep, self._video.path)
+        except OSError as error:  # the disk gets full all the same
+            self._tell(error)
+        try:
             free = shutil.disk_usage(self._folder).free
         except OSError as error:
-            logger.warning("The recordings in %s: %s.", self._folder, error.strerror)
+            self._tell(error)
             return
         least = self._options.min_free_bytes
         if self._is_going and free < least:
             self._pause(
                 f"The recording {self._video.path} stops: {readable_size(free)} are free, and "
-                f"{readable_size(least)} shall be."
+                f"{readable_size(least)} shall be.",
+                frame,
             )
         elif (
             not self._is_going
@@ -210,8 +217,12 @@ class Recording(Sink):
             self._failure, self._is_going = None, True
             logger.warning("The recording in %s goes on.", self._folder)
 
-    def _pause(self, trouble: str) -> None:
+    def _tell(self, error: OSError) -> None:
+        logger.warning("The recordings in %s: %s.", self._folder, error.strerror)
+
+    def _pause(self, trouble: str, frame: Frame) -> None:
+        """Let the recording end before this frame."""
         self._trouble, self._is_going = trouble, False
         logger.warning("%s The run goes on without it.", trouble)
         with contextlib.suppress(SinkError):  # what there is plays
-            self._video.close()
+            self._video.stop_before(frame)

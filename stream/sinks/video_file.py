@@ -236,6 +236,18 @@ class VideoFile(Sink):
         return np.asarray(padded, np.uint8)
 
     def close(self) -> None:
+        self._finish(None)
+
+    def stop_before(self, frame: Frame) -> None:
+        """Finish this file; the sound of this frame and later ones is none of it.
+
+        Raises:
+            SinkError: if it could not be finished.
+        """
+        self._finish(frame.pts * frame.time_base)
+
+    def _finish(self, until: Fraction | None) -> None:
+        """Finish the file with the sound until then, as of ``_write_sound``."""
         if self._sidecar is not None:
             self._sidecar.close()
         try:
@@ -244,7 +256,7 @@ class VideoFile(Sink):
                 finishing.callback(self._close_ending)
                 if self._file is not None:
                     self._file.end_pictures()
-                    self._write_sound(None)
+                    self._write_sound(until)
         except (av.FFmpegError, OSError) as error:
             raise self._failure(error) from error
 

@@ -115,8 +115,8 @@ class Window(Sink):
             self._paused = not self._paused
         elif key == ord("s") and self._shown is not None:
             path = Path(time.strftime("snapshot-%Y%m%d-%H%M%S.png"))
-            cv2.imwrite(str(path), cv2.cvtColor(self._shown, cv2.COLOR_RGB2BGR))
-            log.warning("saved %s", path)
+            is_saved = cv2.imwrite(str(path), cv2.cvtColor(self._shown, cv2.COLOR_RGB2BGR))
+            log.warning("saved %s" if is_saved else "%s cannot be written", path)
 
     def destroy(self) -> None:
         """Close the window. Call from the main thread."""
