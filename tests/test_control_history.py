@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from pathlib import Path
 
 import cv2
@@ -132,6 +133,22 @@ def test_a_file_that_is_no_database_costs_only_the_past(
     assert "kept in memory" in caplog.text
     kept.close()
     assert (tmp_path / "events.sqlite3").read_bytes().startswith(b"this is no database")
+
+
+def test_a_disk_that_is_full_at_the_end_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(database: sqlite3.Connection, most: int) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    kept = a_history(tmp_path)
+    kept.add(event(1))
+    wait_for(kept.entries)
+    monkeypatch.setattr(history, "_trim", fail)
+    kept.close()
+    again = a_history(tmp_path)
+    assert len(again.entries()) == 1
+    again.close()
 
 
 def test_nothing_is_made_before_the_first_event(tmp_path: Path) -> None:

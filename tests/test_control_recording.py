@@ -234,6 +234,16 @@ def test_a_file_that_does_not_play_is_listed_and_can_go(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_what_belongs_to_a_clip_goes_with_it(tmp_path: Path) -> None:
+    path = a_recording(tmp_path / "door-20260301T120000.000Z.mp4")
+    for suffix in (".json", ".jpg", ".jsonl"):  # of who was seen, the picture of them, each frame
+        path.with_name(path.name + suffix).write_text("x")
+    library = RecordingLibrary(tmp_path)
+    [entry] = library.entries()
+    library.delete(entry.id)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_recordings_elsewhere_are_found_by_their_template_alone(tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     mine = [

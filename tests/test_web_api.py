@@ -52,6 +52,8 @@ def test_settings_hold_from_the_next_frame_on(tmp_path: Path) -> None:
             wrong = client.patch(place, json=change)
             assert wrong.status_code == 422, wrong.text
             assert words in wrong.json()["detail"]
+        wrong = client.patch(place, content=b"{score", headers={"Content-Type": "application/json"})
+        assert (wrong.status_code, wrong.json()["detail"]) == (422, "The request has to be JSON.")
 
 
 def test_zones_are_stored_and_count(tmp_path: Path) -> None:

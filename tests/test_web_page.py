@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from live_page import LIMIT_SECONDS, Served, Watch, browser, require, served
-from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Locator, Page, Route, ViewportSize, expect
 from rtsp_server import RtspServer, rtsp_server
 
 from stream.control.controls import Controls
@@ -100,6 +101,14 @@ def demo(live: Served, open_page: Callable[..., Page]) -> Page:
     page = open_page(live.url + "#/camera/demo")
     expect(card(page, "Objects")).to_contain_text(re.compile(r"[1-9]\d* shown"))
     return page
+
+
+@pytest.fixture
+def no_camera(tmp_path: Path) -> Iterator[PageServer]:
+    """A server without one."""
+    controls = Controls(tmp_path, ZoneStore(tmp_path / "zones.yaml"))
+    with PageServer(ServeSettings(address="127.0.0.1:0"), controls) as server:
+        yield server
 
 
 def card(page: Page, name: str) -> Locator:
@@ -360,6 +369,78 @@ def test_scripts_in_names_do_nothing(live: Served, open_page: Any) -> None:
         page.goto(live.url + place)
         expect(page.locator(where).first).to_contain_text(EVIL)
     assert page.evaluate("window.hacked") is None
+
+
+def test_a_list_that_grows_keeps_the_focus(no_camera: PageServer, open_page: Any) -> None:
+    event = {"camera": "door", "time": "2026-01-01T00:00:00Z", "kind": "appeared", "label": "dog"}
+    event |= {"score": 0.5, "thumbnail": None, "clip": None}
+    recording = {"camera": "door", "started": "2026-01-01T00:00:00Z", "seconds": 1.0, "bytes": 1}
+    recording |= {"is_growing": False}
+    asked: Counter[str] = Counter()
+
+    def answer_more(page: Page) -> None:
+        def more(kind: str, row: Callable[[int], dict[str, Any]]) -> Callable[[Route], None]:
+            def answer(route: Route) -> None:
+                asked[kind] += 1
+                route.fulfill(json=[row(number) for number in range(asked[kind], 0, -1)])
+
+            return answer
+
+        def happened(number: int) -> dict[str, Any]:
+            moment = {"id": "x", "at_seconds": number}
+            return event | {"id": number, "text": f"event {number}", "recording": moment}
+
+        def recorded(number: int) -> dict[str, Any]:
+            file = f"file {number}"
+            return recording | {"id": str(number), "file": file, "url": f"/{number}"}
+
+        page.route("**/api/events*", more("events", happened))
+        page.route("**/api/recordings*", more("recordings", recorded))
+
+    for place, row, control in (
+        ("events", "a.event", "a.event"),
+        ("recordings", "a.recording", "button[aria-label='Delete file 1']"),
+    ):
+        page = open_page(f"{no_camera.url}#/{place}", prepare=answer_more)
+        page.locator(control).last.focus()
+        name = focused(page)
+        assert name
+        expect(page.locator(row)).not_to_have_count(1)
+        assert focused(page) == name
+
+
+def test_failures_are_told_in_full_and_a_held_key_counts_once(
+    no_camera: PageServer, open_page: Any
+) -> None:
+    reason = "The disk has less left than --min-free wants, so that nothing is written for now."
+    recording = {"on": True, "possible": True, "reason": reason, "file": None}
+    recording |= {"written": 0, "dropped": 0}
+    door = {"name": "door", "source": "rtsp://***@door", "model": "one", "width": 64, "height": 48}
+    door |= {"state": "live", "sentence": "live", "attempt": 0, "classes": [], "lowest_score": 0.1}
+    door |= {"settings": {"score": 0.5, "classes": None}, "zones": {"zones": [], "lines": []}}
+    door |= {"recording": recording}
+
+    def answer_door(page: Page) -> None:
+        page.route_web_socket(re.compile("/ws/live/"), lambda socket: None)
+        page.route("**/api/cameras/door", lambda route: route.fulfill(json=door))
+        wrong = {"sdp": "nonsense", "type": "answer"}
+        page.route("**/api/cameras/door/webrtc", lambda route: route.fulfill(json=wrong))
+
+    page = open_page(no_camera.url + "#/camera/door", prepare=answer_door)
+    told = page.locator(".told")
+    expect(told).to_have_text(reason)
+    assert told.evaluate("told => told.scrollWidth <= told.clientWidth")  # all of it
+    stop = page.get_by_role("button", name="Stop recording")
+    assert stop.get_attribute("aria-pressed") is None  # "stop, pressed" would say the opposite
+    masks = page.get_by_role("checkbox", name="Masks")
+    expect(masks).to_be_checked()
+    for _ in range(4):
+        page.keyboard.down("m")  # held: the last three are repeats
+    expect(masks).not_to_be_checked()
+    way = page.get_by_label("How the picture comes")
+    way.select_option("webrtc")
+    expect(page.locator(".note.bad")).to_be_visible()
+    expect(way).to_have_value("websocket")
 
 
 def test_who_has_no_token_stays_outside(chromium: Browser, open_page: Any, tmp_path: Path) -> None:

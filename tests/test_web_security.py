@@ -7,6 +7,8 @@ import json
 import socket as sockets
 import ssl
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,7 +22,8 @@ from websockets.exceptions import InvalidStatus
 from stream.config_load import load_config
 from stream.errors import UsageError
 from stream.redact import redact
-from stream.web import users
+from stream.web import sessions, users
+from stream.web.gate import Gate, TooManyTries
 from stream.web.options import settings_of
 from stream.web.security import MOST_BODY_BYTES, known_hosts
 from stream.web.server import PageServer, listen
@@ -86,6 +89,8 @@ def test_token_by_cookie_bearer_and_basic(tmp_path: Path) -> None:
         assert TOKEN not in cookie
         assert len(client.get("/api/cameras").json()) == 1
         session = f"rcnn_live_session={client.cookies['rcnn_live_session']}"
+        others = {"Cookie": f'a={{"b":1}}; c d=e; {session}'}  # of other programs on this host
+        assert httpx.get(f"{case.url}/api/cameras", headers=others).status_code == 200
         with case.socket("/ws/live/door", additional_headers={"Cookie": session}) as socket:
             next_frame(socket)
             client.post("/api/logout")
@@ -136,8 +141,69 @@ def test_a_network_of_addresses_is_one_who_guesses() -> None:
         limit.failed(f"2001:db8::{i:x}")
     assert limit.wait_seconds("2001:db8::ffff") > 0
     assert limit.wait_seconds("2001:db8:0:1::1") == limit.wait_seconds("192.0.2.1") == 0
-    limit.succeeded("2001:db8::1")
-    assert limit.wait_seconds("2001:db8::1") == 0
+
+
+def test_tries_of_so_many_addresses_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_MOST_ADDRESSES", 3)
+    limit = TryLimit()
+    for _ in range(LOGIN_TRIES):
+        limit.failed("192.0.2.1")
+    for i in range(2, 4):
+        limit.failed(f"192.0.2.{i}")
+    assert limit.wait_seconds("192.0.2.1") > 0
+    limit.failed("192.0.2.4")  # one more: the one that was quiet for longest is forgotten
+    assert limit.wait_seconds("192.0.2.1") == 0
+
+
+def test_a_login_of_one_s_own_is_no_way_to_guess_another_s(
+    tmp_path: Path, users_file: Path
+) -> None:
+    with serving(tmp_path, settings=guarded(users_file)) as case, case.client() as client:
+        for i in range(LOGIN_TRIES):
+            guess = client.post("/api/login", json={"user": "anna", "password": f"guess {i}"})
+            assert guess.status_code == 401
+            if i < LOGIN_TRIES - 1:
+                own = client.post("/api/login", json={"user": "vera", "password": PASSWORD})
+                assert own.status_code == 200
+        late = client.post("/api/login", json={"user": "anna", "password": PASSWORD})
+        assert late.status_code == 429
+
+
+def test_many_guesses_at_once_are_no_more_than_one_after_the_other(
+    users_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(users, "_hasher", PasswordHasher(time_cost=2, memory_cost=8192))
+    gate = Gate(guarded(users_file))
+
+    def guess(number: int) -> bool:
+        with suppress(TooManyTries):
+            gate.log_in("192.0.2.1", user="anna", password=f"guess {number}")
+            return True
+        return False
+
+    with ThreadPoolExecutor(3 * LOGIN_TRIES) as pool:
+        assert sum(pool.map(guess, range(3 * LOGIN_TRIES))) == LOGIN_TRIES
+
+
+def test_only_what_may_take_long_is_off_the_event_loop(users_file: Path) -> None:
+    gate = Gate(guarded(users_file))
+    for value in ("Basic", "basic abc", "BASIC "):
+        assert gate.asks_to_hash({"authorization": value})
+    for value in ("", "Bearer abc", "Basically abc"):
+        assert not gate.asks_to_hash({"authorization": value})
+
+
+def test_a_new_password_ends_the_sessions_of_the_old_one(tmp_path: Path, users_file: Path) -> None:
+    with serving(tmp_path, settings=guarded(users_file)) as case, case.client() as client:
+        client.post("/api/login", json={"user": "anna", "password": PASSWORD})
+        old = basic("anna", PASSWORD)
+        assert client.get("/api/session").json()["user"] == "anna"
+        assert client.get("/api/cameras", headers=old).status_code == 200
+        add_user(users_file, "anna", "operator", "another horse")
+        assert client.get("/api/session").json()["user"] is None
+        assert client.get("/api/cameras", headers=old).status_code == 401
+        new = basic("anna", "another horse")
+        assert client.get("/api/cameras", headers=new).status_code == 200
 
 
 def test_who_is_taken_out_of_the_file_is_out(tmp_path: Path) -> None:
@@ -195,6 +261,7 @@ def test_another_site_can_neither_change_nor_watch(tmp_path: Path) -> None:
             client.patch(place, json=change, headers=CHANGE | {"Origin": "null"}),
             client.get("/api/cameras", headers={"Sec-Fetch-Site": "cross-site"}),
             client.get("/stream/door.mjpg", headers={"Sec-Fetch-Site": "same-site"}),
+            client.patch(place, json=change, headers=CHANGE | {"Origin": "http://["}),  # no URL
         ]
         assert [one.status_code for one in refused] == [403] * len(refused)
         with pytest.raises(InvalidStatus):
@@ -330,9 +397,11 @@ def test_token_files_and_users_files_are_their_owner_s(rcnn_live: Run, tmp_path:
     file = tmp_path / "users"
     assert file.stat().st_mode & 0o077 == 0
     assert PASSWORD not in file.read_text()
-    assert Users(file).role_of("anna", PASSWORD) == "operator"
-    assert Users(file).role_of("anna", PASSWORD + "x") is None
-    assert Users(file).role_of("nobody", PASSWORD) is None
+    anna = Users(file).find("anna", PASSWORD)
+    assert anna is not None
+    assert anna.role == "operator"
+    assert Users(file).find("anna", PASSWORD + "x") is None
+    assert Users(file).find("nobody", PASSWORD) is None
     assert rcnn_live("users", "list")[1] == "anna  operator\n"
     for arguments, words in (
         (["add", "an:na", "--password", PASSWORD], "not allowed"),

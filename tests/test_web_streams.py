@@ -18,7 +18,7 @@ from pieces import NumberedSource
 from web_case import CHANGE, Case, closing_code, next_frame, serving, until
 from websockets.sync.client import ClientConnection
 
-from stream.web import live
+from stream.web import live, server, viewer
 from stream.web.encode import Form, encode, shrunk
 from stream.web.mjpeg import BOUNDARY
 
@@ -103,6 +103,44 @@ def test_all_viewers_of_a_size_share_one_encoding_and_nobody_costs_nothing(
         )
 
 
+@pytest.mark.allow_error_log
+def test_a_picture_that_cannot_be_encoded_costs_its_viewers_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(view, frame, form):  # type: ignore[no-untyped-def]
+        raise ValueError("it cannot be compressed")
+
+    with serving(tmp_path) as case:
+        with monkeypatch.context() as broken:
+            broken.setattr(live, "encode", fail)
+            with case.socket("/ws/live/door") as socket:
+                assert closing_code(socket) is not None
+        assert "it cannot be compressed" in caplog.text
+        with case.socket("/ws/live/door") as socket:
+            next_frame(socket)
+
+
+def test_a_viewer_that_takes_nothing_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not hasattr(sockets, "TCP_USER_TIMEOUT"):
+        pytest.skip("this system cannot do that")
+    monkeypatch.setattr(server, "STUCK_SECONDS", 1.0)
+    monkeypatch.setattr(server, "SEND_BUFFER_BYTES", 4096)
+    monkeypatch.setattr(viewer, "MOST_VIEWERS", 1)
+    with serving(tmp_path) as case, case.client() as client, sockets.socket() as stuck:
+        stuck.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+        stuck.connect(("127.0.0.1", case.server.port))
+        stuck.sendall(b"GET /stream/door.mjpg HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+
+        def answered() -> int:
+            with client.stream("GET", "/stream/door.mjpg") as answer:
+                return answer.status_code
+
+        until(lambda: answered() == 503, "it watches")
+        until(lambda: answered() == 200, "there is room again")
+
+
 def test_width_and_fps_are_what_was_asked_for(tmp_path: Path) -> None:
     with (
         serving(
@@ -152,6 +190,31 @@ def test_a_camera_that_goes_ends_its_viewers(tmp_path: Path) -> None:
         assert closing_code(socket) == 4404
 
 
+def test_a_camera_that_goes_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, may_go_on = threading.Event(), threading.Event()
+
+    def slow(view, frame, form):  # type: ignore[no-untyped-def]
+        began.set()
+        assert may_go_on.wait(20)
+        return encode(view, frame, form)
+
+    monkeypatch.setattr(live, "encode", slow)
+    waits = []
+    with serving(tmp_path) as case, case.client() as client:
+        with case.socket("/ws/live/door") as socket:
+            assert began.wait(20)
+            case.controls.remove("door")
+            ends_at = time.monotonic() + 1.5
+            while (asked_at := time.monotonic()) < ends_at:
+                client.get("/healthz")
+                waits.append(time.monotonic() - asked_at)
+            assert closing_code(socket) == 4404
+        may_go_on.set()
+    assert max(waits) < 1  # though its encoder is not done
+
+
 def test_state_is_told_and_figures_come_each_second(tmp_path: Path) -> None:
     with serving(tmp_path, names=("door", "yard")) as case:
         with case.socket("/ws/live/door") as socket:
@@ -189,6 +252,9 @@ def test_stop_ends_in_time_with_all_kinds_of_viewers(tmp_path: Path) -> None:
 def test_webrtc_shows_the_annotated_picture(tmp_path: Path) -> None:
     aiortc = pytest.importorskip("aiortc")
 
+    def is_encoded() -> bool:
+        return "rtc encoder" in {thread.name for thread in threading.enumerate()}
+
     async def watch(case: Case) -> list[tuple[int, int]]:
         here = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
         tracks: asyncio.Queue = asyncio.Queue()
@@ -207,13 +273,16 @@ def test_webrtc_shows_the_annotated_picture(tmp_path: Path) -> None:
         for _ in range(5):
             frame = await asyncio.wait_for(track.recv(), 20)
             sizes.append((frame.width, frame.height))
+        assert is_encoded()
+        case.controls.remove("door")  # whoever watched it is sent away
+        await asyncio.to_thread(until, lambda: not is_encoded(), "nothing is encoded any more")
         await here.close()
         return sizes
 
-    with serving(tmp_path) as case, case.client() as client:
+    with serving(tmp_path, names=("door", "yard")) as case, case.client() as client:
         assert client.get("/api/session").json()["webrtc"] is True
         assert asyncio.run(watch(case)) == [(64, 48)] * 5
-        wrong = client.post("/api/cameras/door/webrtc", json={"sdp": "v=0", "type": "offer"})
+        wrong = client.post("/api/cameras/yard/webrtc", json={"sdp": "v=0", "type": "offer"})
         assert wrong.status_code == 422
         assert "H.264" in wrong.json()["detail"]
 

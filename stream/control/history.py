@@ -8,6 +8,7 @@ and counted.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -197,7 +198,7 @@ class EventHistory:
                             _trim(database, self._most)
                 except sqlite3.Error as error:
                     logger.warning("An event is not in the history %s: %s.", self._file, error)
-        with self._lock:
+        with self._lock, contextlib.suppress(sqlite3.Error):  # next time, then
             if self._database is not None:
                 with self._database:
                     _trim(self._database, self._most)

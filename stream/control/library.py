@@ -17,10 +17,12 @@ import av
 
 from stream.control.types import RecordingEntry, RecordingMoment
 from stream.errors import SinkError
+from stream.sinks.clip import DESCRIPTION_SUFFIX, THUMBNAIL_SUFFIX, beside
 from stream.sinks.segments import RecordingOptions, SegmentFiles, sidecar_of
 from stream.sinks.switched_recording import SwitchedRecording
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
+OF_CLIPS = (DESCRIPTION_SUFFIX, THUMBNAIL_SUFFIX)
 SETTLED_SECONDS = 3.0  # a file that was written to later may still be: by another process, too
 SLACK_SECONDS = 1.0  # a moment so long before or after a recording is shown by it
 _STAMP = r"\d{8}T\d{6}(?:\.\d{3})?Z"
@@ -122,7 +124,7 @@ class RecordingLibrary:
         raise KeyError(recording_id)
 
     def delete(self, recording_id: str) -> None:
-        """Remove a recording, and what was found in it.
+        """Remove a recording, and the files beside it that tell what was found in it.
 
         Raises:
             KeyError: if there is no such recording.
@@ -133,7 +135,8 @@ class RecordingLibrary:
             is_fresh = time.time() - path.stat().st_mtime < SETTLED_SECONDS
             if is_fresh or path in self._growing():
                 raise SinkError(f"{path.name} is being written: end the recording first.")
-            sidecar_of(path).unlink(missing_ok=True)
+            for companion in (sidecar_of(path), *(beside(path, one) for one in OF_CLIPS)):
+                companion.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
         except OSError as error:
             raise SinkError(f"{path.name} cannot be removed: {error.strerror}.") from error

@@ -106,6 +106,8 @@ async def _http_problem(_request: Request, error: Exception) -> JSONResponse:
 async def _wrong_request(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "json_invalid":  # its place is a number of characters
+        return JSONResponse({"detail": "The request has to be JSON."}, 422)
     place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
     message = first["msg"].replace("Input should", "it has to").replace("Field", "it is")
     return JSONResponse({"detail": f"{place}: {message}."}, 422)

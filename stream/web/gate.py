@@ -7,12 +7,13 @@ import binascii
 import hashlib
 import hmac
 import secrets
+import threading
 import time
 from collections.abc import Mapping
 
 from stream.web.sessions import Identity, Sessions, TryLimit, is_same
 from stream.web.settings import ServeSettings
-from stream.web.users import Users
+from stream.web.users import User, Users
 
 COOKIE = "rcnn_live_session"
 BASIC_SECONDS = 60.0  # that a right password is believed without being hashed again
@@ -46,6 +47,8 @@ class Gate:
         self._token = settings.token
         self._users = Users(settings.users) if settings.users is not None else None
         self._sessions, self._tries = Sessions(), TryLimit()
+        # one password at a time: of many at once, all would be tried before one is counted
+        self._guessing = threading.Lock()
         self._basic_key = secrets.token_bytes(32)
         self._basic: dict[bytes, tuple[Identity, float]] = {}  # and until when, monotonic
 
@@ -57,13 +60,17 @@ class Gate:
         Raises:
             TooManyTries: if that address was wrong too often.
         """
+        if token is not None:
+            return self._judged(address, token, user, password)
+        with self._guessing:
+            return self._judged(address, None, user, password)
+
+    def _judged(self, address: str, token: str | None, user: str, password: str) -> Identity | None:
         if (wait_seconds := self._tries.wait_seconds(address)) > 0:
             raise TooManyTries(wait_seconds)
         identity = self._identity(token, user, password)
         if identity is None:
             self._tries.failed(address)
-        else:
-            self._tries.succeeded(address)
         return identity
 
     def begin_session(self, identity: Identity) -> str:
@@ -76,7 +83,7 @@ class Gate:
 
     def asks_to_hash(self, headers: Mapping[str, str]) -> bool:
         """Whether ``identify`` may take as long as a hash."""
-        return headers.get("authorization", "").lower().startswith("basic ")
+        return headers.get("authorization", "").partition(" ")[0].lower() == "basic"
 
     def identify(
         self, headers: Mapping[str, str], cookie: str | None, address: str
@@ -99,14 +106,15 @@ class Gate:
     def _is_still_known(self, identity: Identity) -> bool:
         if identity.user is None:
             return True
-        return self._users is not None and self._users.holds(identity.user, identity.role)
+        user = User(identity.user, identity.role, identity.password_hash)
+        return self._users is not None and self._users.holds(user)
 
     def _identity(self, token: str | None, user: str, password: str) -> Identity | None:
         if token is not None:
             is_right = self._token is not None and is_same(token, self._token)
             return Identity(None, "operator") if is_right else None
-        role = self._users.role_of(user, password) if self._users is not None else None
-        return Identity(user, role) if role is not None else None
+        found = self._users.find(user, password) if self._users is not None else None
+        return Identity(found.name, found.role, found.password_hash) if found is not None else None
 
     def _basic_identity(self, credentials: str, address: str) -> Identity | None:
         """By name and password, or by the token as password of whatever name."""

@@ -57,6 +57,9 @@ class LiveHub:
 
         Returns:
             None if none came in time.
+
+        Raises:
+            Exception: whatever kept the frame from being encoded.
         """
         request = _Request(form, after, self._loop.create_future())
         with self._changed:
@@ -75,10 +78,14 @@ class LiveHub:
             self._withdraw(request)
 
     def close(self) -> None:
-        """Hand out nothing more. From any thread, any number of times."""
+        """Hand out nothing more. Returns at once; from any thread, any number of times."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
+
+    def join(self) -> None:
+        """Wait until the encoder thread has ended, once it is closed."""
+        with self._changed:
             worker = self._worker
         if worker is not None and not worker.join(CLOSE_SECONDS):
             logger.warning("The %s did not end in time.", worker.name)
@@ -128,16 +135,25 @@ class LiveHub:
         if frame.number != self._kept_number:
             self._kept_number, self._kept = frame.number, {}
         for form in dict.fromkeys(request.form for request in requests):
-            if form not in self._kept:
-                self._kept[form] = encode(self.view, frame, form)
             answers = [request.answer for request in requests if request.form == form]
-            self._hand_over(answers, self._kept[form])
+            try:
+                if form not in self._kept:
+                    self._kept[form] = encode(self.view, frame, form)
+                self._hand_over(answers, self._kept[form])
+            except Exception as error:  # noqa: BLE001 - it is for those who wait: the thread goes on
+                self._hand_over(answers, error)
 
-    def _hand_over(self, answers: list[asyncio.Future[Encoded]], encoded: Encoded) -> None:
+    def _hand_over(
+        self, answers: list[asyncio.Future[Encoded]], found: Encoded | Exception
+    ) -> None:
         def set_results() -> None:
             for answer in answers:
-                if not answer.done():
-                    answer.set_result(encoded)
+                if answer.done():
+                    continue
+                if isinstance(found, Encoded):
+                    answer.set_result(found)
+                else:
+                    answer.set_exception(found)
 
         try:
             self._loop.call_soon_threadsafe(set_results)
@@ -163,5 +179,8 @@ class LiveHubs:
             self._hubs.pop(view).close()
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all of them, and wait for their threads."""
+        hubs = list(self._hubs.values())
         self.keep(set())
+        for hub in hubs:
+            hub.join()

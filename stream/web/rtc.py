@@ -26,7 +26,11 @@ async def webrtc(name: str, offer: Offer, request: Request, deck: UseDeck) -> We
         raise HTTPException(503, f"{MOST_PEERS} WebRTC viewers are here already.")
     from stream.web.rtc_peer import Peer  # only where it is installed
 
-    broadcast = deck.broadcast(view)
-    peer = Peer(broadcast, lambda: deck.may_stay(request), deck.peers.discard)
+    async def may_stay() -> bool:
+        camera = deck.controls.cameras().get(name)
+        is_there = camera is not None and camera.frames is view  # it may be another one by now
+        return is_there and await deck.may_stay(request)
+
+    peer = Peer(deck.broadcast(view), may_stay, deck.peers.discard)
     deck.peers.add(peer)
     return WebRtcAnswer(sdp=await peer.answer(offer.sdp), type="answer")

@@ -13,12 +13,12 @@ import math
 import re
 import socket
 from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
@@ -169,13 +169,8 @@ def known_hosts(settings: ServeSettings) -> Callable[[str], bool]:
 
 
 def cookie_of(headers: Headers) -> str | None:
-    """The session's cookie, if there is one."""
-    cookies: SimpleCookie = SimpleCookie()
-    try:
-        cookies.load(headers.get("cookie", ""))
-    except CookieError:
-        return None
-    return cookies[COOKIE].value if COOKIE in cookies else None
+    """The session's cookie, if there is one, whatever other programs of this host have set."""
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE)
 
 
 def _is_number(name: str) -> bool:
@@ -198,8 +193,11 @@ def _check_origin(scope: Scope, headers: Headers) -> None:
     if site not in ("same-origin", "none") and not is_visit:
         raise Refused(403, "Another site's page asks for this: it may not.")
     is_change = scope.get("method", "GET") not in _SAFE_METHODS
-    # behind a proxy that ends TLS the scheme differs, the name does not
-    origin = urlsplit(headers.get("origin", "//" + headers["host"])).netloc
+    try:
+        # behind a proxy that ends TLS the scheme differs, the name does not
+        origin = urlsplit(headers.get("origin", "//" + headers["host"])).netloc
+    except ValueError:  # such as half an address of version 6
+        origin = ""
     if (is_change or scope["type"] == "websocket") and origin.lower() != headers["host"].lower():
         raise Refused(403, "Another site's page asks for this: it may not.")
     if is_change and headers.get("x-requested-with") != REQUESTED_WITH:

@@ -30,6 +30,7 @@ BACKLOG = 128
 EVERYWHERE = ("0.0.0.0", "::")  # what no browser can go to
 # what waits in the kernel for a slow viewer gets old there: a few pictures are enough
 SEND_BUFFER_BYTES = 512 * 1024
+STUCK_SECONDS = 120.0  # a client that takes nothing of what waits for it is cut off after that
 MOST_MESSAGE_BYTES = 4096  # from a viewer by WebSocket
 FIRST_FREE_PORT = 1024  # those below belong to root
 
@@ -137,6 +138,9 @@ def listen(settings: ServeSettings) -> socket.socket:
             if os.name == "posix":  # elsewhere it would let two programs have one port
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux; those it accepts have it from it
+                stuck_ms = round(STUCK_SECONDS * 1000)
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stuck_ms)
             listener.bind(address)
             listener.listen(BACKLOG)
         except BaseException:

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Network, ip_address
 
 from stream.web.users import Role
@@ -16,7 +16,7 @@ from stream.web.users import Role
 SESSION_SECONDS = 12 * 3600.0
 MOST_SESSIONS = 1000  # the oldest goes when there are more
 LOGIN_SECONDS, LOGIN_TRIES = 60.0, 10  # wrong ones of one address
-_MOST_ADDRESSES = 10_000
+_MOST_ADDRESSES = 10_000  # that tries are kept of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,12 @@ class Identity:
     Attributes:
         user: their name; None for whoever has the token or needs none.
         role: what they may do.
+        password_hash: in the file of users when they logged in; empty where there is none.
     """
 
     user: str | None
     role: Role
+    password_hash: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,14 @@ class Sessions:
 
 
 class TryLimit:
-    """Counts wrong tries to log in, by address and in all. From any thread."""
+    """Counts wrong tries to log in, by address. From any thread.
+
+    Who is right is not forgiven what was wrong: a login of one's own would let one guess another's.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._wrong: dict[str, deque[float]] = {}
+        self._wrong: dict[str, deque[float]] = {}  # the latest last
 
     def wait_seconds(self, address: str) -> float:
         """How long that address has to wait before its next try; 0 for not at all."""
@@ -87,21 +92,13 @@ class TryLimit:
 
     def failed(self, address: str) -> None:
         """That address was wrong."""
-        now = time.monotonic()
+        network = _network(address)
         with self._lock:
+            tries = self._wrong.pop(network, None) or deque(maxlen=LOGIN_TRIES)
+            tries.append(time.monotonic())
             if len(self._wrong) >= _MOST_ADDRESSES:
-                self._wrong = {
-                    one: tries
-                    for one, tries in self._wrong.items()
-                    if tries[-1] > now - LOGIN_SECONDS
-                }
-            tries = self._wrong.setdefault(_network(address), deque(maxlen=LOGIN_TRIES))
-            tries.append(now)
-
-    def succeeded(self, address: str) -> None:
-        """That address was right."""
-        with self._lock:
-            self._wrong.pop(_network(address), None)
+                del self._wrong[next(iter(self._wrong))]
+            self._wrong[network] = tries
 
 
 def is_same(given: str, right: str) -> bool:

@@ -61,20 +61,19 @@ class Users:
         if not self._users:
             raise UsageError(f"--users {path} names nobody: add one with 'rcnn-live users add'.")
 
-    def role_of(self, name: str, password: str) -> Role | None:
-        """The role if there is such a user with that password, else None; takes about 50 ms."""
+    def find(self, name: str, password: str) -> User | None:
+        """The user of that name if that is the password, else None; takes about 50 ms."""
         user = self._current().get(name, self._nobody)
         try:
             with _hashing:
                 _hasher.verify(user.password_hash, password[:LONGEST_PASSWORD])
         except VerificationError:
             return None
-        return None if user is self._nobody else user.role
+        return None if user is self._nobody else user
 
-    def holds(self, name: str, role: Role) -> bool:
-        """Whether there still is such a user with that role."""
-        user = self._current().get(name)
-        return user is not None and user.role == role
+    def holds(self, user: User) -> bool:
+        """Whether there still is that user, with that role and password."""
+        return self._current().get(user.name) == user
 
     def _current(self) -> dict[str, User]:
         signature = _signature(self._path)

@@ -54,9 +54,23 @@ export function fill(parent, ...children) {
   parent.replaceChildren(...present(children));
 }
 
+/** As `fill`, but for a list that is made anew: what had the focus has it again, if it is there. */
+export function refill(parent, ...children) {
+  const held = parent.contains(document.activeElement) ? likeness(document.activeElement) : null;
+  fill(parent, ...children);
+  if (held === null) return;
+  const controls = [...parent.querySelectorAll("a, button")];
+  controls.find((one) => likeness(one) === held)?.focus({ preventScroll: true });
+}
+
 /** Sets a text only where it changes, so that nothing is read aloud twice. */
 export function say(parent, text) {
   if (parent.textContent !== text) parent.textContent = text;
+}
+
+/** What tells one link or button of a list from the others. */
+function likeness(control) {
+  return `${control.getAttribute("href")} ${control.getAttribute("aria-label")}`;
 }
 
 function present(children) {

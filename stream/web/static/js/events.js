@@ -1,7 +1,7 @@
 // What happened, newest first; each with its picture and the way to the recording of it.
 
 import { ask, withQuery } from "./api.js";
-import { button, element, fill } from "./dom.js";
+import { button, element, fill, refill } from "./dom.js";
 import { clockTime, dayOf } from "./format.js";
 import { complain } from "./notice.js";
 
@@ -43,7 +43,7 @@ export function eventFeed({ camera = null, label = null, limit = PAGE, onEvents 
     const isSame = (event, i) => JSON.stringify(event) === JSON.stringify(events[i]);
     if (list.childElementCount && all.length === events.length && all.every(isSame)) return;
     events = limit < PAGE ? all.slice(0, limit) : all;
-    fill(list, ...events.map(eventRow));
+    refill(list, ...events.map(eventRow));
     if (!events.length) fill(list, element("li", { class: "faint" }, "Nothing has happened yet."));
     onEvents(events, hasOlder && events.length >= limit);
   }

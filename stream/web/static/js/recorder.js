@@ -7,11 +7,7 @@ import { complain, note } from "./notice.js";
 /** The buttons beside the picture; `layers` gives what is switched on at the moment. */
 export function recorder(name, { mayChange, layers }) {
   let isOn = false;
-  const record = button(
-    "Record",
-    { class: "record", "aria-pressed": "false", onclick: toggle },
-    "record",
-  );
+  const record = button("Record", { class: "record", onclick: toggle }, "record");
   const shot = button("Snapshot", { onclick: snapshot, title: "Snapshot (s)" }, "camera");
   const told = element("span", { class: "faint told" });
   record.title = "Record (r)";
@@ -48,7 +44,7 @@ export function recorder(name, { mayChange, layers }) {
     if (recording.on !== isOn)
       record.firstChild.replaceWith(icon(recording.on ? "stop" : "record"));
     isOn = recording.on;
-    record.setAttribute("aria-pressed", String(isOn));
+    record.classList.toggle("on", isOn); // not as pressed: its text says what it does
     say(record.querySelector(".text"), isOn ? "Stop recording" : "Record");
     record.disabled = !isOn && !recording.possible;
     const missing = recording.dropped ? `, ${recording.dropped} missing` : "";

@@ -1,7 +1,7 @@
 // What was recorded: a list by day, and a player with the events of the recording.
 
 import { ask, withQuery } from "./api.js";
-import { button, element, fill } from "./dom.js";
+import { button, element, fill, refill } from "./dom.js";
 import { choice } from "./events.js";
 import { clockTime, dayOf, duration, fileSize } from "./format.js";
 import { complain, note } from "./notice.js";
@@ -61,7 +61,7 @@ export function recordingsView({ status, session, go }, id, query) {
       element("h2", { class: "faint" }, day),
       element("ul", {}, ...ofDay.map((one) => recordingRow(one, one.id === id, session, remove))),
     ]);
-    fill(list, ...rows.flat());
+    refill(list, ...rows.flat());
   }
 
   function play() {

@@ -3,6 +3,7 @@
 import { element, fill, say } from "./dom.js";
 import { withQuery } from "./api.js";
 import { LiveFeed } from "./live.js";
+import { note } from "./notice.js";
 import { chosen, drawOverlay } from "./overlay.js";
 import { playWebRtc } from "./webrtc.js";
 
@@ -121,7 +122,7 @@ export class Screen {
     video.onplaying = () => this.#seen();
     fill(this.other, video);
     this.stopOther = playWebRtc(this.name, video, (sentence) => {
-      this.problem = sentence;
+      note(sentence, "bad");
       this.use("websocket");
     });
   }

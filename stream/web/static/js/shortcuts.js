@@ -42,10 +42,10 @@ const HELP = [
   ],
 ];
 
-/** Calls what `find(key)` gives for a key, but never while somebody writes. */
+/** Calls what `find(key)` gives for a key, but never while somebody writes, and once for a key that is held. */
 export function listenForKeys(find) {
   addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || isWriting(event)) return;
+    if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || isWriting(event)) return;
     if (document.querySelector("dialog[open]")) return;
     const action = find(event.key);
     if (!action) return;

@@ -16,7 +16,7 @@ export function playWebRtc(name, video, onEnd) {
     if (connection.connectionState === "failed") onEnd("The WebRTC connection was lost.");
   };
   offer(connection, name, over.signal).catch((error) => {
-    if (error.name !== "AbortError") onEnd(error.message);
+    if (!over.signal.aborted) onEnd(error.message);
   });
   return () => {
     over.abort();
