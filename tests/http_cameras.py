@@ -1,4 +1,4 @@
-"""Real HTTP servers for the tests: a camera's MJPEG, and a live HLS playlist."""
+"""Real HTTP servers for the tests: a camera's MJPEG, a live HLS playlist, sound that goes on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from typing import Any
 import av
 import cv2
 import media
+import numpy as np
 
 RATE = 20  # pictures a second
+PICTURES = 40  # before there is nothing but sound
 
 
 class _Server(ThreadingHTTPServer):
@@ -72,6 +74,45 @@ class _Mjpeg(BaseHTTPRequestHandler):
 def mjpeg_camera(port: int = 0) -> contextlib.AbstractContextManager[int]:
     """Marked pictures as multipart JPEG on 127.0.0.1; gives the port."""
     return _serving(port, _Mjpeg)
+
+
+class _SoundGoesOn(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "video/mp2t")
+        self.end_headers()
+        # the writer is told to wait for no picture before it sends the sound
+        options = {"flush_packets": "1", "max_interleave_delta": "100000"}
+        with av.open(self.wfile, "w", format="mpegts", options=options) as output:
+            stream: Any = output.add_stream("libx264", rate=RATE)
+            stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+            stream.codec_context.gop_size = RATE
+            stream.codec_context.options = {"tune": "zerolatency", "preset": "ultrafast"}
+            sound: Any = output.add_stream("aac", rate=16_000, layout="mono")
+            silence = np.zeros((1, 16_000 // RATE), np.float32)
+            began = time.monotonic()
+            for number in range(10_000):
+                if number < PICTURES:
+                    picture = media.marked_picture(number % 48, width=128, height=96)
+                    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                    frame.pts, frame.time_base = number, Fraction(1, RATE)
+                    output.mux(stream.encode(frame))
+                samples = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+                samples.sample_rate, samples.time_base = 16_000, Fraction(1, 16_000)
+                samples.pts = number * silence.shape[1]
+                output.mux(sound.encode(samples))
+                if self.server.stopped.wait(max(0.0, began + number / RATE - time.monotonic())):
+                    return
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - its name there
+        """Nothing on the terminal."""
+
+
+def camera_whose_sound_goes_on() -> contextlib.AbstractContextManager[int]:
+    """``PICTURES`` to each viewer on 127.0.0.1, and then its sound alone; gives the port."""
+    return _serving(0, _SoundGoesOn)
 
 
 def files_of(folder: Path, port: int = 0) -> contextlib.AbstractContextManager[int]:

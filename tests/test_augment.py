@@ -15,6 +15,7 @@ from models.data.augment import (
     augmentation,
 )
 from models.data.samples import Sample, detection_target
+from models.errors import DataError
 
 NAMES = ("nose", "left_hand", "right_hand")
 SIZE = 240, 320  # (height, width) px
@@ -128,6 +129,12 @@ def test_a_flip_exchanges_left_and_right() -> None:
         else:
             assert torch.equal(points, POINTS)
         assert points[0, 1, 0] < points[0, 2, 0]  # facing away or not, names follow the body
+
+
+def test_a_keypoint_that_a_flip_cannot_exchange_is_named() -> None:
+    with pytest.raises(DataError, match=r'"left_hand" and none "right_hand".*--augment none'):
+        augmentation("flip", keypoint_names=("nose", "left_hand"))
+    augmentation("none", keypoint_names=("nose", "left_hand"))
 
 
 def test_keypoints_become_torchvisions() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -103,3 +105,15 @@ def test_a_mask_of_another_size_is_named(penn_fudan: PennFudan) -> None:
     cv2.imwrite(str(penn_fudan.masks[3]), np.ones((10, 20), np.uint8))
     with pytest.raises(DataError, match=r"P3_mask\.png is 20x10 px and its picture 128x96; both"):
         penn_fudan[3]
+
+
+@pytest.mark.parametrize("folder", ["PNGImages", "PedMasks"])
+def test_a_picture_too_large_for_opencv_is_named(tmp_path: Path, folder: str) -> None:
+    root = make_penn_fudan(tmp_path / "set", 1)
+    (path,) = (root / folder).iterdir()
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">II", 60_000, 60_000)  # width and height
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"{path.name} cannot be read as a picture"):
+        PennFudan.open(root)[0]

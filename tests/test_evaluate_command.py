@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from evaluation_pieces import NAMES, Scene, Scenes, Told, detections
 from labelled import make_penn_fudan, people_of
@@ -100,8 +101,9 @@ def test_outputs_overwrite_neither_inputs_nor_each_other(tmp_path: Path) -> None
     assert "is read already" in str(first.exception)
     second = run(annotations, "--json", same, "--html", same)
     assert "is written by --json already" in str(second.exception)
-    weights = run(tmp_path, "--weights", annotations, "--html", annotations)
-    assert "is read already" in str(weights.exception)
+    for option in ("--weights", "--model"):
+        read = run(tmp_path, option, annotations, "--html", annotations)
+        assert "is read already" in str(read.exception)
     assert annotations.read_text() == "{}"
 
 
@@ -137,9 +139,28 @@ def test_a_real_runtime_gets_the_options(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(
         torch_eager, "TorchEager", lambda loaded, **given: seen.append((loaded, given))
     )
-    flags = {"model": "m", "weights": Path("w"), "min_score": 0.1, "device": "cpu"}
-    command._runtime({**flags, "canvas_side": 320, "runtime": "auto"})
-    assert seen == [(("m", Path("w")), {"min_score": 0.1, "device": "cpu", "canvas_side": 320})]
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: seen.append(count))
+    flags = {"model": "m", "weights": Path("w"), "min_score": 0.1, "device": "cpu", "threads": 3}
+    command._runtime({**flags, "canvas_side": 320, "runtime": "auto", "precision": "auto"})
+    given = {"min_score": 0.1, "device": "cpu", "canvas_side": 320}
+    assert seen == [3, (("m", Path("w")), given)]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--model", "them.onnx", "--canvas-side", 320), "has its weights and its canvas inside"),
+        (("--model", "them.onnx", "--weights", "w.pth"), "has its weights and its canvas inside"),
+        (("--precision", "bf16"), "in PyTorch eager, which computes in fp32"),
+        (("--runtime", "openvino"), "is evaluated in PyTorch eager: to evaluate it in another"),
+    ],
+)
+def test_what_would_change_nothing_is_refused(
+    tmp_path: Path, options: tuple[object, ...], sentence: str
+) -> None:
+    ended = run(make_penn_fudan(tmp_path / "set", 4), *options)
+    assert isinstance(ended.exception, UsageError)
+    assert sentence in str(ended.exception)
 
 
 def test_importing_the_command_does_not_import_torch() -> None:

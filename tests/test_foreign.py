@@ -30,6 +30,7 @@ from export.deployed import open_runtime
 from models.errors import ModelError, UsageError
 from models.evaluation.command import evaluate
 from models.foreign.runtime import ForeignDetector
+from models.runtimes.base import Canvas
 from models.runtimes.files import is_foreign
 
 NAMES = "{0: 'cat', 1: 'dog', 2: 'cow'}"
@@ -151,6 +152,23 @@ def test_any_canvas_is_the_description_s_or_the_file_s(tmp_path: Path) -> None:
     assert ForeignDetector(path).recognised.canvas == (SIDE, SIDE)
 
 
+def test_a_side_that_the_file_fixes_is_kept(tmp_path: Path) -> None:
+    path = write_detector(tmp_path / "wide.onnx", yolov8(), canvas=(SIDE, "width"))
+    (tmp_path / "wide.yaml").write_text(f"canvas: [32, {SIDE}]")
+    with ForeignDetector(path) as detector:
+        assert detector.recognised.canvas == (SIDE, SIDE)
+        assert len(detector.detect(GREY)) == 2
+
+
+def test_a_canvas_that_a_file_does_not_take_is_told(tmp_path: Path) -> None:
+    path = looking_detector(tmp_path / "looks.onnx")
+    with ForeignDetector(path) as detector:
+        canvas = detector.preprocess(GREY)
+        wrong = Canvas(canvas.pixels[..., :40], canvas.letterbox)
+        with pytest.raises(ModelError, match=r"looks.onnx cannot compute .* describe its canvas"):
+            detector.infer(wrong)
+
+
 def test_a_size_that_is_asked_for_is_the_canvas_s(tmp_path: Path) -> None:
     path = write_detector(tmp_path / "rtdetr.onnx", boxes_by_name(), size_input=True)
     with ForeignDetector(path) as detector:
@@ -168,6 +186,8 @@ def test_names_without_any_are_numbers(tmp_path: Path) -> None:
         ("layout: yolo9000", "layout: Input should be 'yolov5'"),
         ("colours: rgb", r"colours: .*Keys are layout, classes, canvas"),
         ("iou: 2", "iou: Input should be less than or equal to 1"),
+        ("std: [1, 0, 1]", "std.1: Input should be greater than 0"),
+        ("mean: [.nan, 0, 0]", "mean.0: Input should be a finite number"),
         ("layout: [", "cannot be read as YAML"),
         ("just words", "the whole: Input should be a valid dictionary"),
     ],

@@ -28,14 +28,18 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def script(name: str, *arguments: object) -> str:
-    ended = subprocess.run(
+def ended_script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, REPO / "scripts" / name, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=110,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+
+
+def script(name: str, *arguments: object) -> str:
+    ended = ended_script(name, *arguments)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -67,3 +71,23 @@ def test_the_measurement_says_what_the_card_says(data: Path, tmp_path: Path) -> 
     assert figures["96"]["scores"].keys() == {"Penn-Fudan test", "coco128 held out"}
     assert figures["96"]["scores"]["Penn-Fudan test"].keys() >= {"box AP@0.5", "mask AP@0.5", "ms"}
     assert 0 <= figures["128"]["demo_share"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "code", "sentence"),
+    [
+        ("train_person", ("--body", "{0}", "-o", "{0}/person.safetensors"), 2, "does not exist"),
+        ("train_person", ("--body", "{0}/b.pth", "-o", "{0}/p"), 1, "not a readable weights file"),
+        ("evaluate_person", (), 1, "has no pictures"),
+        ("evaluate_person", ("--json", "{0}/no/out.json"), 2, "does not exist, create it first"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    tmp_path: Path, name: str, more: tuple[str, ...], code: int, sentence: str
+) -> None:
+    (tmp_path / "b.pth").write_bytes(b"no weights")
+    ended = ended_script(name, "--data", tmp_path, *(part.format(tmp_path) for part in more))
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert sentence in ended.stderr
+    assert ended.stderr.startswith(f"{name}: ")
+    assert ended.stderr.count("\n") == 1

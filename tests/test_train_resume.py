@@ -124,7 +124,8 @@ def test_an_existing_run_is_not_overwritten(rcnn_live: Run, tmp_path: Path) -> N
     assert "lr was 0.0002, not 0.1" in err
 
 
-def test_ctrl_c_saves(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_saves(tmp_path: Path, number: signal.Signals) -> None:
     data = make_penn_fudan(tmp_path / "People", 4)
     command = [sys.executable, "-m", "stream", "train", str(data), "-o", str(tmp_path / "run")]
     command += ["--canvas-side", "96", "--epochs", "500", "--batch-size", "1", "--device", "cpu"]
@@ -142,7 +143,7 @@ def test_ctrl_c_saves(tmp_path: Path) -> None:
         for line in running.stderr:
             if line.startswith("epoch 1/"):
                 break
-        os.killpg(running.pid, signal.SIGINT)  # the whole group, as a terminal does
+        os.killpg(running.pid, number)  # as a terminal, torchrun and service managers do
         rest = running.stderr.read()
     assert running.returncode == 130
     assert "whole epochs; all is kept in" in rest

@@ -108,12 +108,14 @@ def test_close_numbers_give_unrelated_seeds() -> None:
     assert max(seeds) < 2**63  # torch.manual_seed takes no more
 
 
-def test_readers_leave_ctrl_c_to_the_trainer() -> None:
-    before, threads = signal.getsignal(signal.SIGINT), torch.get_num_threads()
+def test_readers_leave_signals_to_the_trainer() -> None:
+    numbers, threads = (signal.SIGINT, signal.SIGTERM), torch.get_num_threads()
+    before = [signal.getsignal(number) for number in numbers]
     try:
         one_quiet_thread(0)
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_IGN] * 2
         assert torch.get_num_threads() == 1
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
         torch.set_num_threads(threads)

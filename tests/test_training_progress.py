@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_case import small_set
 
 from models.data.augment import augmentation
@@ -46,3 +47,16 @@ def test_without_a_folder_no_samples_are_drawn(tmp_path: Path) -> None:
         samples.path(index).unlink()
     with Board(None) as board:
         board.samples(DrawnSamples(samples, augmentation("standard"), seed=0))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
+def test_a_resumed_run_forgets_only_what_comes_after_it(tmp_path: Path) -> None:
+    with Board(tmp_path) as board:
+        for step in (4, 8):
+            board.scores({"box AP": step / 10}, step)
+    with Board(tmp_path, done=4) as board:
+        board.scores({"box AP": 0.9}, 8)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    points = [(point.step, point.value) for point in events.Scalars("validation/box AP")]
+    assert points == [(4, pytest.approx(0.4)), (8, pytest.approx(0.9))]

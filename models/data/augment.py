@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 
 from models.data.samples import Sample
 from models.data.shapes import boxes_around
+from models.errors import DataError
 
 MEAN_GREY = 114  # filler around a zoomed-out picture, and over crowds
 CROP_SIZE = (352, 448)  # (height, width) px of a cropped picture
@@ -30,6 +31,9 @@ def augmentation(strength: str, *, keypoint_names: Sequence[str] = ()) -> v2.Tra
 
     Returns:
         A transform to a picture (3,H,W) float32 RGB in 0..1 and torchvision's training target.
+
+    Raises:
+        DataError: if a flip has nothing to exchange a keypoint with.
     """
     steps: list[nn.Module] = [HideCrowds()]
     if strength != "none":
@@ -88,10 +92,19 @@ class FlipLeftRight(nn.Module):
 
     Args:
         keypoint_names: pairs differ in ``left_`` and ``right_`` alone, as COCO's do.
+
+    Raises:
+        DataError: if one of a pair is missing.
     """
 
     def __init__(self, keypoint_names: Sequence[str] = ()) -> None:
         super().__init__()
+        for name in keypoint_names:
+            if _mirrored(name) not in keypoint_names:
+                raise DataError(
+                    f'The data has keypoints "{name}" and none "{_mirrored(name)}", which a '
+                    "flipped picture shows instead: correct the names, or give --augment none."
+                )
         self.flip = v2.RandomHorizontalFlip(p=1.0)
         self.order = [keypoint_names.index(_mirrored(name)) for name in keypoint_names]
 

@@ -18,6 +18,7 @@ from models.data.samples import (
     LabelledPictures,
     Sample,
     detection_target,
+    read_pixels,
     read_rgb,
 )
 from models.data.shapes import boxes_around
@@ -90,10 +91,7 @@ class PennFudan(LabelledPictures):
 
 def _read_ids(path: Path) -> npt.NDArray[np.int64]:
     """A number for each pixel (H,W); 8 and 16 bit grey as they are, colours as one number."""
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise DataError(f"{path} cannot be read as a picture; replace it.")
-    ids: npt.NDArray[np.int64] = pixels.astype(np.int64)
+    ids: npt.NDArray[np.int64] = read_pixels(path, cv2.IMREAD_UNCHANGED).astype(np.int64)
     if ids.ndim == 3:  # a palette comes as its colours; a fourth channel is opacity
         ids = ids[:, :, 0] | ids[:, :, 1] << 16 | ids[:, :, 2] << 32
     return ids

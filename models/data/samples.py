@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -76,10 +77,27 @@ def read_rgb(path: Path) -> Tensor:
     Raises:
         DataError: if the file is missing or is no picture.
     """
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    pixels = read_pixels(path, cv2.IMREAD_COLOR)
+    return torch.from_numpy(np.ascontiguousarray(pixels[:, :, ::-1])).permute(2, 0, 1)
+
+
+def read_pixels(path: Path, flags: int) -> npt.NDArray[Any]:
+    """A picture as OpenCV has it: (H,W) or (H,W,C), blue first.
+
+    Args:
+        path: its file.
+        flags: of ``cv2.imread``.
+
+    Raises:
+        DataError: if the file is missing or is no picture, or one larger than OpenCV takes.
+    """
+    try:
+        pixels = cv2.imread(str(path), flags)
+    except cv2.error as error:
+        raise DataError(f"{path} cannot be read as a picture: it may be too large.") from error
     if pixels is None:
         raise DataError(f"{path} cannot be read as a picture.")
-    return torch.from_numpy(np.ascontiguousarray(pixels[:, :, ::-1])).permute(2, 0, 1)
+    return pixels
 
 
 def as_image(picture: Tensor) -> Image:

@@ -68,7 +68,7 @@ def evaluate(
     DATA is a labelled set as 'rcnn-live train' takes it. Classes of model and data are matched by
     name. Outputs are checked before anything is loaded.
     """
-    _check_outputs(json_target, html, [data, flags["weights"]])
+    _check_outputs(json_target, html, [data, flags["weights"], Path(flags["model"])])
     from datetime import UTC, datetime
 
     from models.evaluation.evaluate import evaluate as run_evaluation
@@ -140,6 +140,8 @@ def _pictures(data: Path, flags: dict[str, Any]) -> LabelledPictures:
 
 def _runtime(flags: dict[str, Any]) -> Runtime:
     """An exported file in any runtime; a model of the zoo as torchvision has it, the reference."""
+    import torch
+
     from models import zoo
     from models.lineage.runtime import open_system
     from models.lineage.systems import SYSTEMS
@@ -148,6 +150,11 @@ def _runtime(flags: dict[str, Any]) -> Runtime:
     from models.runtimes.torch_eager import TorchEager
 
     if Path(flags["model"]).suffix.lower() in SUFFIXES:
+        if flags["weights"] is not None or flags["canvas_side"] is not None:
+            raise UsageError(
+                f"{flags['model']} has its weights and its canvas inside: leave out --weights and "
+                "--canvas-side."
+            )
         return open_file(
             Path(flags["model"]),
             runtime=flags["runtime"],
@@ -157,6 +164,8 @@ def _runtime(flags: dict[str, Any]) -> Runtime:
             threads=flags["threads"],
             notice=lambda text: click.echo(text, err=True),
         )
+    if flags["threads"]:
+        torch.set_num_threads(flags["threads"])
     if flags["model"] in SYSTEMS:
         return open_system(
             flags["model"],
@@ -171,6 +180,11 @@ def _runtime(flags: dict[str, Any]) -> Runtime:
         raise UsageError(
             f"{flags['model']} is evaluated in PyTorch eager: to evaluate it in another runtime, "
             "export it and give the file as --model."
+        )
+    if flags["precision"] not in ("auto", "fp32"):
+        raise UsageError(
+            f"{flags['model']} is evaluated in PyTorch eager, which computes in fp32: to evaluate "
+            f"it in {flags['precision']}, export it and give the file as --model."
         )
     if flags["model"] in zoo.segmentation_names():
         raise UsageError(

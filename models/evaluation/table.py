@@ -111,10 +111,12 @@ def _sentences(evaluation: Evaluation) -> list[str]:
 def left_out(evaluation: Evaluation) -> list[str]:
     """What was not scored, a sentence each."""
     sentences = list(evaluation.notes)
-    if evaluation.data_only:
-        count = len(evaluation.data_only)
-        sentences.append(f"Not scored, as the model does not know them: {count} classes.")
-    if evaluation.model_only:
-        count = len(evaluation.model_only)
-        sentences.append(f"Not scored, as the data does not label them: {count} classes.")
+    for classes, why in (
+        (evaluation.data_only, "the model does not know"),
+        (evaluation.model_only, "the data does not label"),
+    ):
+        if len(classes) == 1:
+            sentences.append(f"Not scored, as {why} it: {classes[0]}.")
+        elif classes:
+            sentences.append(f"Not scored, as {why} them: {len(classes)} classes.")
     return sentences

@@ -33,7 +33,9 @@ LAYOUTS: dict[Layout, str] = {
     "boxes": "boxes, labels and scores by these names; xyxy px; torchvision, RT-DETR",
 }
 
-Three = tuple[float, float, float]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Three = tuple[_Number, _Number, _Number]
 
 
 class Description(BaseModel):
@@ -45,9 +47,9 @@ class Description(BaseModel):
     classes: tuple[str, ...] | None = None
     canvas: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] | None = None
     colour: Literal["rgb", "bgr"] | None = None
-    scale: Annotated[float, Field(gt=0)] | None = None
+    scale: _Positive | None = None
     mean: Three = (0.0, 0.0, 0.0)
-    std: Three = (1.0, 1.0, 1.0)
+    std: tuple[_Positive, _Positive, _Positive] = (1.0, 1.0, 1.0)
     fit: Literal["letterbox", "stretch"] | None = None
     iou: Annotated[float, Field(gt=0, le=1)] = 0.6
 

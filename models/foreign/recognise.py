@@ -119,15 +119,16 @@ def _notes(notes: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _canvas(ports: Ports, described: Description, notes: Mapping[str, Any]) -> Size:
+    """What the file fixes; of the rest, what is described, or what the file notes."""
     height, width = ports.shape[2:]
-    if height is not None and width is not None:
-        return height, width
-    if described.canvas is not None:
-        return described.canvas
     sides = notes.get("imgsz")
-    if isinstance(sides, list) and len(sides) == 2 and all(isinstance(s, int) for s in sides):
-        return sides[0], sides[1]
-    return USUAL_CANVAS, USUAL_CANVAS
+    if described.canvas is not None:
+        free = described.canvas
+    elif isinstance(sides, list) and len(sides) == 2 and all(isinstance(s, int) for s in sides):
+        free = sides[0], sides[1]
+    else:
+        free = USUAL_CANVAS, USUAL_CANVAS
+    return height or free[0], width or free[1]
 
 
 def _layout(ports: Ports, canvas: Size, notes: Mapping[str, Any]) -> Layout | None:

@@ -24,13 +24,15 @@ class Board:
 
     Args:
         folder: where to; None writes nothing.
-        first_step: steps before this one are forgotten, as they will be done again.
+        done: steps that a resumed run has done; what is there of later ones is forgotten, as they
+            will be done again.
     """
 
-    def __init__(self, folder: Path | None, first_step: int = 0) -> None:
+    def __init__(self, folder: Path | None, done: int = 0) -> None:
         self._writer = None
         if folder is not None:
-            self._writer = SummaryWriter(folder, purge_step=first_step or None)
+            # TensorBoard forgets the step it is given, too
+            self._writer = SummaryWriter(folder, purge_step=done + 1 if done else None)
 
     def __enter__(self) -> Self:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from models.errors import UsageError
 from models.options import FILE, device_option
 from models.training.settings import AUGMENTATIONS, OPTIMIZERS, PRECISIONS, SCHEDULES, TrainSettings
 
@@ -164,7 +166,8 @@ DEFAULTS = TrainSettings()
 @device_option
 @click.option(
     "--seed",
-    type=int,
+    type=click.IntRange(-(2**63), 2**63 - 1),  # what torch takes
+    metavar="INTEGER",
     default=DEFAULTS.seed,
     show_default=True,
     help="Of new weights, shuffling, augmentation and sampling.",
@@ -185,6 +188,7 @@ def train(quiet: bool, **flags: Any) -> None:
     from models.training.session import train as run_session
 
     settings = {name: flags.pop(name) for name in TrainSettings.__dataclass_fields__}
+    _check_finite(settings)
     output = flags.pop("output") or Path("runs") / f"{flags['model']}-{_name_of(flags['data'])}"
     request = TrainRequest(output=output, settings=TrainSettings(**settings), **flags)
     with _stop_on_signals() as stop:
@@ -193,6 +197,14 @@ def train(quiet: bool, **flags: Any) -> None:
         _tell(outcome, output)
     if stop() and not outcome.finished:
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _check_finite(settings: dict[str, Any]) -> None:
+    """Refuse what is in click's ranges and no number to learn with."""
+    for name, value in settings.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} is {value:g}: it must be a finite number.")
 
 
 def _name_of(data: Path) -> str:

@@ -279,6 +279,10 @@ def _autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def one_quiet_thread(worker: int) -> None:  # noqa: ARG001 - torch passes it
-    """A reading process computes on one thread, and leaves Ctrl-C to the one that trains."""
+    """A reading process computes on one thread, and leaves signals to the one that trains.
+
+    Ctrl-C and service managers signal the whole group, and a reader that dies fails the training.
+    """
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -130,9 +130,7 @@ def train(
         session = _Session(request, parts, processes)
         folder = request.output if request.tensorboard and processes.is_first else None
         steps = session.trainer.progress.total_steps
-        session.board = stack.enter_context(
-            Board(folder and folder / "tensorboard", first_step=steps)
-        )
+        session.board = stack.enter_context(Board(folder and folder / "tensorboard", done=steps))
         session.view = stack.enter_context(
             TrainingView(
                 console,

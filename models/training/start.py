@@ -15,6 +15,7 @@ from models.batch_norm import freeze_batch_norm
 from models.compact import freeze_first_blocks
 from models.data.samples import LabelledPictures
 from models.errors import UsageError
+from models.lineage.systems import SYSTEMS
 
 # As torchvision does for a pretrained ResNet body: its first layers stay as they are
 RESNET_STEM = ("conv1", "bn1", "layer1")
@@ -27,7 +28,7 @@ def start_from(
     """A detector to train on ``data``.
 
     A box predictor that tells the same classes apart is kept; another one is replaced, and the
-    mask and keypoint predictors with it.
+    mask predictor with it. A keypoint predictor is kept if it has as many keypoints as the data.
 
     Args:
         name: an R-CNN's name in the zoo.
@@ -56,6 +57,11 @@ def start_from(
 
 def _check(name: str, data: LabelledPictures) -> None:
     """Before anything is fetched, by the name, which in torchvision tells the kind."""
+    if name in SYSTEMS:
+        raise UsageError(
+            f"{name} belongs to the lineage, which trains otherwise: use 'rcnn-live lineage "
+            f"--system {name} --data DATA'."
+        )
     if name in zoo.model_names() and "rcnn" not in name:
         raise UsageError(
             f"{name} is a single-stage detector, and only R-CNNs are trained here: use "
