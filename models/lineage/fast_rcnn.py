@@ -19,15 +19,14 @@ from models.lineage.base import LEAST_SCORE, Budget, Lineage, Stopwatch
 from models.lineage.examples import Example, normalised, read_examples, recoloured, shuffled
 from models.lineage.regions import sample_regions
 from models.lineage.selective_search import Mode, SelectiveSearch
-from models.lineage.systems import load_system, weights_of
-from models.lineage.trunk import CHANNELS, STRIDE, Teacher, trunk
+from models.lineage.trunk import CHANNELS, STRIDE, Teacher, begin_with_windows, trunk
 
 _POOL_SIDE = 5
-_WIDTH = 128  # of the two fully connected layers
+_WIDTH = 64  # of the two fully connected layers
 _NMS_IOU = 0.3
 _CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
 
-_PICTURES, _PASSES = 120, 8
+_PICTURES, _PASSES = 300, 16
 _PICTURES_A_STEP, _REGIONS, _OBJECT_SHARE = 2, 96, 0.3
 
 
@@ -96,9 +95,7 @@ class FastRCNN(Lineage):
         torch.manual_seed(budget.seed)
         generator = torch.Generator().manual_seed(budget.seed)
         self.module = FastNetwork(len(self.class_names))
-        if weights_of("sliding_window_shapes").is_file():  # a classifier first, as in the paper
-            windows = load_system("sliding_window_shapes").module
-            self.module.trunk.load_state_dict(windows.get_submodule("trunk").state_dict())
+        begin_with_windows(self.module.trunk)
         examples = read_examples(pictures, _PICTURES)
         search = SelectiveSearch(self.propose.mode, cache=budget.cache)
         proposals = [search(example.image) for example in examples]

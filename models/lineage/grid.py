@@ -18,6 +18,7 @@ from models.letterbox import Image
 from models.lineage.base import LEAST_SCORE, Budget, Lineage, Stopwatch
 from models.lineage.examples import normalised
 from models.lineage.train import Batch, Target, Turn, context, read_samples, squeezed, teach
+from models.lineage.trunk import begin_with_windows
 
 CELLS = 14  # S: of the grid, each way
 BOXES = 2  # B: of each cell
@@ -25,7 +26,7 @@ SIDE = 16 * CELLS  # px of the square that every picture is squeezed into
 _CHANNELS = 24
 _NMS_IOU = 0.4
 
-_PICTURES, _PASSES = 400, 20
+_PICTURES, _PASSES = 600, 24
 _COORDINATES, _NOTHING = 5.0, 0.5  # the paper's weights of losses
 
 
@@ -90,6 +91,7 @@ class Grid(Lineage):
     def train(self, pictures: LabelledPictures, budget: Budget) -> None:
         torch.manual_seed(budget.seed)
         self.module = GridNetwork(len(self.class_names))
+        begin_with_windows(self.module.features[0])
         teach(
             self.name,
             self.module,

@@ -52,6 +52,11 @@ class Pyramid(nn.Module):
         )
         self.pyramid = FeaturePyramidNetwork([CHANNELS[-2], CHANNELS[-1], _CHANNELS], _CHANNELS)
 
+    @property
+    def trunk(self) -> nn.Sequential:
+        """The convolutions of the two finer maps."""
+        return nn.Sequential(*self.fine, *self.middle)
+
     def forward(self, pixels: Tensor) -> Maps:
         """See the class."""
         fine = self.fine(pixels)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.lineage.systems import load_system, weights_of
+
+WINDOWS = "sliding_window_shapes"
 CHANNELS = (16, 32, 48, 64, 96)
 STRIDES = (2, 1, 2, 1, 2)
 STRIDE = 8  # px of the picture that one place of the map stands for
@@ -26,6 +29,16 @@ def trunk(padding: int = 1) -> nn.Sequential:
         ]
         channels = width
     return nn.Sequential(*layers)
+
+
+def begin_with_windows(layers: nn.Module) -> None:
+    """Give a ``trunk`` the convolutions of the window classifier, where its weights came along.
+
+    A classifier first, then what detects: the papers began with ImageNet's.
+    """
+    if weights_of(WINDOWS).is_file():
+        classifier = load_system(WINDOWS).module
+        layers.load_state_dict(classifier.get_submodule("trunk").state_dict())
 
 
 class Teacher:

@@ -20,6 +20,7 @@ from models.letterbox import Image
 from models.lineage.base import LEAST_SCORE, Budget, Lineage, Stopwatch
 from models.lineage.examples import normalised
 from models.lineage.train import Batch, Turn, read_samples, teach
+from models.lineage.trunk import begin_with_windows
 
 PROPOSALS = 100  # of a picture that the heads look at
 POOL_SIDE = 5  # places of a proposal's own map, each way
@@ -34,7 +35,7 @@ class TwoStage(nn.Module):
     """Map, proposals, heads: torchvision's parts in the paper's order.
 
     Args:
-        backbone: gives maps of pixels (P,3,H,W).
+        backbone: gives maps of pixels (P,3,H,W), with its ``trunk`` inside.
         rpn: where something may be.
         roi_heads: what it is.
     """
@@ -69,11 +70,12 @@ class TwoStageSystem(Lineage):
     """A system around a ``TwoStage``; a subclass says which, and what comes of the kept boxes."""
 
     module: TwoStage
-    pictures, passes = 400, 12  # to learn from
+    pictures, passes = 500, 16  # to learn from
 
     def train(self, pictures: LabelledPictures, budget: Budget) -> None:
         torch.manual_seed(budget.seed)
         self.module = self.network()
+        begin_with_windows(cast("nn.Module", self.module.backbone.trunk))
         self.fit_to(pictures)
         samples = read_samples(pictures, self.pictures)
         teach(
