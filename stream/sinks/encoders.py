@@ -32,7 +32,9 @@ _OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
         "libx265",
         {"preset": "ultrafast", "tune": "zerolatency", "x265-params": "log-level=none:bframes=0"},
     ),
-    "svtav1": ("libsvtav1", {"preset": "10", "svtav1-params": "pred-struct=1"}),
+    # it holds back some 46 frames; with fewer (pred-struct=1, or hierarchical-levels=2) SVT-AV1 4.1
+    # waits for itself for ever on a busy core, once in about 25, or 250, files
+    "svtav1": ("libsvtav1", {"preset": "10"}),
 }
 # the option of each that sets the quality, and its values from low to archive
 _SCALES = {
