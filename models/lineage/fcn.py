@@ -18,11 +18,11 @@ from models.letterbox import Image
 from models.lineage.base import Budget, Lineage, Stopwatch
 from models.lineage.examples import normalised
 from models.lineage.train import Batch, Target, Turn, context, read_samples, teach
-from models.lineage.trunk import CHANNELS
+from models.lineage.trunk import CHANNELS, begin_with_windows
 
 _CHANNELS = 24
 _FINE_LAYERS = 12  # of the trunk, which end at a fourth of the resolution
-_PICTURES, _PASSES = 300, 12
+_PICTURES, _PASSES = 500, 40
 
 
 class FCNNetwork(nn.Module):
@@ -94,6 +94,7 @@ class FCN(Lineage):
             )
         torch.manual_seed(budget.seed)
         self.module = FCNNetwork(len(self.class_names))
+        begin_with_windows(nn.Sequential(*self.module.fourth, *self.module.eighth))
         teach(
             self.name,
             self.module,
