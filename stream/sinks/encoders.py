@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from fractions import Fraction
 from functools import cache
@@ -122,7 +123,7 @@ def open_encoder(encoder: VideoCodecContext) -> None:
     Raises:
         FFmpegError: if it does not open.
     """
-    if not hasattr(os, "sched_setscheduler"):  # not Linux
+    if not sys.platform.startswith("linux"):
         encoder.open()
         return
     usual, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
