@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from models.paths import check_writable
+from models.runtimes.heap import give_back_freed_memory
 from stream.config import Config, Metrics
 from stream.config_load import files_of, load_config
 from stream.control.controls import Controls
@@ -65,6 +66,7 @@ def run_cameras(settings: CamerasSettings) -> dict[str, Any]:
         UsageError: if the file is wrong, or no camera can run as it says.
         ThreadLeftBehind: if something did not end in time.
     """
+    give_back_freed_memory()
     zones = ZoneStore.beside(settings.file)
     config = zones.applied(load_config(settings.file))
     serve = settings.serve or config.serve

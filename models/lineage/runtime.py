@@ -13,7 +13,7 @@ from models.letterbox import Image
 from models.lineage.base import LEAST_SCORE, Lineage
 from models.lineage.systems import load_system
 from models.runtimes.base import Canvas, Runtime
-from models.runtimes.cpu import keep_freed_memory
+from models.runtimes.heap import keep_freed_memory
 from models.runtimes.resize import Resize
 
 CANVAS_SIDES = (240, 480)  # px, shorter and longest: the size of the pictures they learned from

@@ -1,39 +1,17 @@
-"""Two habits of Linux that halve the speed of PyTorch on a CPU, and what to do about them.
+"""On how many of the CPU's cores PyTorch computes, and from which thread.
 
-Measured with the embedded model at 854x480 on two cores, one frame through the model in a thread:
-201 ms before, 113 ms after; either measure alone gains little.
+With ``heap.keep_freed_memory`` this halves its time on Linux: the embedded model at 854x480 on two
+cores, one frame through the model in a thread, took 201 ms before and 113 ms after; either measure
+alone gains little.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
-
-# glibc's mallopt: parameter number, value
-_KEEP_FREED_MEMORY = (
-    (-3, 1 << 30),  # M_MMAP_THRESHOLD: no fresh pages from the kernel for each large tensor
-    (-1, (1 << 31) - 1),  # M_TRIM_THRESHOLD: nor give them back after each
-    (-8, 1),  # M_ARENA_MAX: threads share one heap; a thread's own is too small for tensors
-)
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep freed memory for the next frame, where it is glibc.
-
-    Otherwise every forward pass has the kernel clear hundreds of MB of fresh pages. The process
-    stays as large as it ever was, which with one canvas is as large as it needs to be.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is not None:
-        for parameter, value in _KEEP_FREED_MEMORY:
-            mallopt(parameter, value)
 
 
 def usable_cores() -> int:

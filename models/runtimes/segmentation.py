@@ -13,7 +13,8 @@ from models.detections import Detections
 from models.errors import ModelError
 from models.letterbox import Image, Letterbox
 from models.runtimes.base import Canvas, Runtime
-from models.runtimes.cpu import keep_freed_memory, one_thread, torch_threads
+from models.runtimes.cpu import one_thread, torch_threads
+from models.runtimes.heap import keep_freed_memory
 from models.runtimes.torch_eager import pick_device
 from models.zoo import LoadedModel, segmentation_names
 

@@ -14,7 +14,8 @@ from models.detections import Detections
 from models.errors import ModelError, UsageError
 from models.letterbox import Image
 from models.runtimes.base import Canvas, Runtime
-from models.runtimes.cpu import keep_freed_memory, one_thread, torch_threads
+from models.runtimes.cpu import one_thread, torch_threads
+from models.runtimes.heap import keep_freed_memory
 from models.runtimes.lanes import exact_products
 from models.runtimes.resize import Resize
 from models.zoo import LoadedModel

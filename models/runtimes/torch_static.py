@@ -22,9 +22,10 @@ from models.errors import ModelError, UsageError
 from models.letterbox import Image, Letterbox
 from models.planes import YuvPlanes
 from models.runtimes.base import Canvas
-from models.runtimes.cpu import keep_freed_memory, one_thread, torch_threads, usable_cores
+from models.runtimes.cpu import one_thread, torch_threads, usable_cores
 from models.runtimes.gpu_canvas import OnDevice, laid_out
 from models.runtimes.gpu_steps import GpuSteps
+from models.runtimes.heap import keep_freed_memory
 from models.runtimes.lanes import lane_on
 from models.runtimes.pt2 import DETAILS, DETECTOR, read_pt2
 from models.runtimes.static import Padded, StaticRuntime, check_file

@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 
 from models.data.samples import LabelledPictures
 from models.errors import DataError, ModelError
-from models.runtimes.cpu import keep_freed_memory
+from models.runtimes.heap import keep_freed_memory
 from models.training.draws import DrawnBatches, DrawnSamples, collate, seed_of
 from models.training.optimise import make_average, make_optimizer, make_schedule
 from models.training.processes import Processes
