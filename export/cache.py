@@ -16,6 +16,7 @@ from models.errors import ModelError
 from models.paths import CACHE_VARIABLE
 from models.paths import cache_folder as cache_folder  # where others look for it
 from models.runtimes.gpu import find_gpu
+from models.runtimes.heap import heap_as_before
 from models.zoo import LoadedModel
 
 DIGESTS = "sha256.json"  # of every file of an entry
@@ -120,7 +121,9 @@ def _kept(name: str, make: Callable[[Path], Path], announce: Callable[[], None])
     with staging(folder) as made:
         new = made / "entry"
         new.mkdir()
-        digests = {file.name: file_digest(file) for file in files_of(make(new))}
+        with heap_as_before():
+            files = files_of(make(new))
+        digests = {file.name: file_digest(file) for file in files}
         write(new / DIGESTS, json.dumps(digests).encode())
         return _put(new, entry)
 

@@ -219,13 +219,13 @@ def _open_provider(name: str, wish: Wish) -> Runtime:
     from models.runtimes.onnxruntime import OnnxRuntime
     from models.runtimes.onnxruntime_gpu import check_device
 
-    device = PROVIDERS[name]
-    check_device(device)
+    provider = PROVIDERS[name]
+    check_device(provider)
     return OnnxRuntime(
         wish.whole_graph(),
         min_score=wish.min_score,
         threads=wish.threads,
-        device=device,
+        device=wish.device.replace("cuda", provider),
     )
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 NVIDIA = "NVIDIA H100"
@@ -26,6 +27,7 @@ class SimulatedGpu:
     """
 
     def __init__(self, *, eager: tuple[int, ...] = ()) -> None:
+        self.number = 0
         self.device, self.name, self.capability = "cuda:0", NVIDIA, "9.0"
         self.eager, self.capture_fails = eager, False
         self.streams: dict[int, _Stream] = {}
@@ -75,6 +77,15 @@ class SimulatedGpu:
             target.copy_(source)
 
         self.current.put(run)
+
+    def put(self, work: Callable[[], object]) -> None:
+        assert self.current is not None
+        self.current.put(work)
+
+    def upload(self, arrays: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """At once, and so is what PyTorch computes of it on the way to a canvas."""
+        assert self.current is not None
+        return [torch.from_numpy(array.copy()) for array in arrays]
 
     def captured(self, work: Callable[[], None], stream: _Stream) -> Callable[[], None]:
         if self.capture_fails:

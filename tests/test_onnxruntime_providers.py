@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,20 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from runtime_cases import Exports, assert_equal, frame
+from simulated_gpu import SimulatedGpu
 
 from export.build import export_model
 from models.deploy.manifest import DETECTOR_OUTPUTS, METADATA, PIXELS, WHOLE_DETAILS, Manifest
 from models.errors import ModelError, UsageError
 from models.letterbox import Image
-from models.runtimes.onnxruntime import OnnxRuntime, _engines_of
+from models.runtimes.gpu_canvas import OnDevice
+from models.runtimes.onnxruntime import OnnxRuntime
 from models.runtimes.onnxruntime_gpu import (
     CPU,
     PROVIDERS,
-    FixedMemory,
     check_device,
     check_placement,
+    engines_folder,
     fallback_nodes,
     placement,
     provider_options,
@@ -208,33 +211,53 @@ def test_one_provider_captures_and_fp32_is_fp32(device: str, capturing: str) -> 
     assert found[CUDA]["use_tf32"] == "0"
 
 
-# Memory
+# Memory, on a GPU that does nothing before somebody waits for it; the arithmetic is the CPU's
+
+ORDERS = [(), (0,), (1,), (2,), (0, 1, 2)]  # streams that do not wait to be asked
 
 
-def test_fixed_memory_gives_what_the_session_gives() -> None:
-    session = session_of(small_graph())
-    memory = FixedMemory(session, 3, "cpu")
-    names = [*DETECTOR_OUTPUTS, WHOLE_DETAILS]
-    places = set()
-    for pixels in (pictures(3), pictures(3)[::-1]):
-        found = memory.run(pixels)
-        assert list(found) == names
-        for name, expected in zip(names, session.run(names, {PIXELS: pixels}), strict=True):
-            np.testing.assert_array_equal(found[name], expected)
-        places.add(tuple(array.ctypes.data for array in found.values()))
-    assert len(places) == 1
+@pytest.fixture(params=ORDERS, ids=lambda eager: f"eager {eager}")
+def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> SimulatedGpu:
+    made = SimulatedGpu(eager=request.param)
+    monkeypatch.setattr("models.runtimes.onnxruntime.check_device", lambda kind: None)
+    monkeypatch.setattr("models.runtimes.onnxruntime.find_gpu", lambda *_: made)
+    monkeypatch.setattr(OnnxRuntime, "_session", lambda self, model, *_, **__: session_of(model))
+    return made
 
 
-def test_a_runtime_finds_the_same_in_fixed_memory(tmp_path: Path) -> None:
-    with OnnxRuntime(small_file(tmp_path), min_score=0.05, threads=1) as runtime:
-        for count in (1, 3, 1):
-            usual = runtime._found(runtime._detect(pictures(count)), count)
-            fixed = runtime._found(runtime._detect_in_place(pictures(count)), count)
-            assert [len(each) for each in fixed] == [k % ROWS + 1 for k in range(count)]
-            for one, other in zip(fixed, usual, strict=True):
+@pytest.mark.parametrize("batch", [None, 1, 3])
+def test_whole_graphs_find_the_same_on_a_gpu(
+    gpu: SimulatedGpu, batch: int | None, tmp_path: Path
+) -> None:
+    path = small_file(tmp_path, batch)
+    with (
+        OnnxRuntime(path, min_score=0.05, device="cuda") as runtime,
+        OnnxRuntime(path, min_score=0.05) as usual,
+    ):
+        assert (runtime.device, runtime.cuda_graph) == ("cuda:0", batch is not None)
+        for count in (1, 4, 20, 4):  # into memory that was used before
+            canvases = [usual.preprocess(picture) for picture in pictures(count)]
+            expected = usual.infer_many(canvases)
+            assert [len(each) for each in expected] == [k % ROWS + 1 for k in range(count)]
+            for one, other in zip(runtime.infer_many(canvases), expected, strict=True):
                 assert_equal(one, other, px=0)
-        assert sorted(runtime._memory) == [1, 3]
-    assert runtime._memory == {}
+            assert set(runtime.gpu_ms or ()) == {"copy_in", "compute", "copy_out"}
+    gc.collect()
+    assert not [tensor() for tensor in gpu.alive if tensor() is not None]
+
+
+def test_frames_are_laid_out_on_the_gpu(gpu: SimulatedGpu, tmp_path: Path) -> None:
+    path = small_file(tmp_path)
+    with (
+        OnnxRuntime(path, min_score=0.05, device="tensorrt") as runtime,
+        OnnxRuntime(path, min_score=0.05) as usual,
+    ):
+        assert runtime.name == "onnxruntime-tensorrt"
+        image = pictures(2)[1]
+        for picture in (image, image.repeat(2, axis=0).repeat(2, axis=1)):
+            canvas = runtime.preprocess(picture)
+            assert isinstance(canvas.pixels, OnDevice)
+            assert_equal(runtime.infer(canvas), usual.infer(usual.preprocess(image)), px=0)
 
 
 # Opening
@@ -258,7 +281,8 @@ def test_a_provider_that_does_not_load_is_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ONNX Runtime itself goes on with the CPU."""
-    monkeypatch.setattr("models.runtimes.onnxruntime.check_device", lambda device: None)
+    monkeypatch.setattr("models.runtimes.onnxruntime.check_device", lambda kind: None)
+    monkeypatch.setattr("models.runtimes.onnxruntime.find_gpu", lambda *_: SimulatedGpu())
     monkeypatch.setattr(
         "models.runtimes.onnxruntime.provider_options", lambda *_, **__: [(CPU, {})]
     )
@@ -271,17 +295,17 @@ def test_engines_of_other_weights_lie_elsewhere(
 ) -> None:
     monkeypatch.setenv("RCNN_LIVE_CACHE", str(tmp_path / "cache"))
     one, other = small_file(tmp_path), small_file(tmp_path, factor=2.0)
-    folders = {_engines_of(path, None) for path in (one, other, one)}
+    folders = {engines_folder(path, None) for path in (one, other, one)}
     assert len(folders) == 2
     assert {folder.parent.parent for folder in folders} == {tmp_path / "cache"}
     assert all(folder.is_dir() for folder in folders)
-    assert _engines_of(one, tmp_path / "given").parent == tmp_path / "given"
+    assert engines_folder(one, tmp_path / "given").parent == tmp_path / "given"
 
 
 def test_a_cache_that_takes_no_engines(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="takes no files"):
-        _engines_of(small_file(tmp_path), tmp_path / "file")
+        engines_folder(small_file(tmp_path), tmp_path / "file")
 
 
 @pytest.mark.gpu

@@ -22,8 +22,10 @@ from simulated_gpu import SimulatedGpu
 from models.deploy.manifest import EngineFacts, Manifest, side_file
 from models.errors import ModelError, UsageError
 from models.letterbox import Letterbox
+from models.planes import BT709, YuvPlanes
 from models.runtimes.base import Canvas
 from models.runtimes.exported import open_exported
+from models.runtimes.gpu_canvas import OnDevice
 
 ORDERS = [(), (0,), (1,), (2,), (0, 1, 2)]  # streams that do not wait to be asked
 Batch = tuple[int, int, int]
@@ -141,10 +143,11 @@ class TestComputing:
         """Two are under way when the first is waited for."""
         with opened(engine((1, 1, 1))) as runtime:
             waited = []
-            finished = runtime._finished
-            runtime._finished = lambda lane, count: (
-                waited.append([len(each.launch) for each in runtime._lanes]),
-                finished(lane, count),
+            way = runtime._way
+            finished = way._finished
+            way._finished = lambda part, count: (
+                waited.append([len(each.launch) for each in way.parts]),
+                finished(part, count),
             )[1]
             runtime.infer_many(canvases(1, 2, 3))
         assert waited[0] == [1, 1]
@@ -155,6 +158,25 @@ class TestComputing:
             runtime.infer(canvases(9)[0])
             assert set(runtime.gpu_ms) == {"copy_in", "compute", "copy_out"}
             assert all(value > 0 for value in runtime.gpu_ms.values())
+
+    def test_frames_are_laid_out_on_the_gpu(
+        self, any_world: Any, engine: Callable[..., Path]
+    ) -> None:
+        height, width = double.CANVAS
+        with opened(engine()) as runtime:
+            frames = [np.full((2 * height, 2 * width, 3), grey, np.uint8) for grey in (90, 10, 200)]
+            planes = YuvPlanes(  # a grey that the image does not have
+                np.full((height, width), 150, np.uint8),
+                (np.full((height // 2, width // 2, 2), 128, np.uint8),),
+                BT709,
+                is_full_range=True,
+            )
+            laid = [runtime.preprocess(frame) for frame in frames]
+            laid.append(runtime.preprocess_decoded(frames[0][:height, :width], planes))
+            assert all(isinstance(canvas.pixels, OnDevice) for canvas in laid)
+            mixed = [*laid, *canvases(30)]  # the last one from the host
+            expect(runtime.infer_many(mixed), [90, 10, 200, 150, 30])
+            assert set(runtime.gpu_ms) == {"copy_in", "compute", "copy_out"}
 
     def test_without_a_cuda_graph_it_says_so(
         self, world: Any, engine: Callable[..., Path], caplog: pytest.LogCaptureFixture

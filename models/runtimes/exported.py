@@ -40,13 +40,14 @@ def _open_openvino(path: Path, **settings: Any) -> StaticRuntime:
 def _open_onnxruntime(path: Path, **settings: Any) -> StaticRuntime:
     from models.runtimes.onnxruntime import OnnxRuntime
 
-    return OnnxRuntime(path, **settings | {"device": _kind(settings["device"])})
+    return OnnxRuntime(path, **settings)
 
 
 def _open_onnxruntime_tensorrt(path: Path, **settings: Any) -> StaticRuntime:
     from models.runtimes.onnxruntime import OnnxRuntime
 
-    return OnnxRuntime(path, **settings | {"device": "tensorrt"})
+    device = settings["device"].replace("cuda", "tensorrt")
+    return OnnxRuntime(path, **settings | {"device": device})
 
 
 def _open_torch(path: Path, **settings: Any) -> StaticRuntime:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -39,6 +42,20 @@ def find_gpu(device: str, asker: str) -> Gpu:
     return Gpu(int(number or torch.cuda.current_device()))
 
 
+def uploaded(arrays: Sequence[npt.NDArray[Any]], device: str) -> list[Tensor]:
+    """Arrays of bytes on a GPU, in one copy that nothing waits for.
+
+    PyTorch's allocator does not hand out the pinned memory again before the GPU is done with it.
+    """
+    ends = np.cumsum([0, *(array.size for array in arrays)]).tolist()
+    packed = torch.empty(ends[-1], dtype=torch.uint8, pin_memory=True)
+    places = [slice(*pair) for pair in pairwise(ends)]
+    for place, array in zip(places, arrays, strict=True):
+        packed.numpy()[place].reshape(array.shape)[:] = array
+    there = packed.to(device, non_blocking=True)
+    return [there[place].view(array.shape) for place, array in zip(places, arrays, strict=True)]
+
+
 class Gpu:
     """One GPU, as PyTorch has it.
 
@@ -46,13 +63,14 @@ class Gpu:
         number: of the device.
 
     Attributes:
+        number: of the device.
         device: such as ``cuda:0``.
         name: of the product.
         capability: its compute capability, such as ``9.0``.
     """
 
     def __init__(self, number: int) -> None:
-        self.device = f"cuda:{number}"
+        self.number, self.device = number, f"cuda:{number}"
         properties = torch.cuda.get_device_properties(number)
         self.name: str = properties.name
         self.capability = f"{properties.major}.{properties.minor}"
@@ -88,6 +106,14 @@ class Gpu:
     def copy(self, source: Tensor, target: Tensor) -> None:
         """Put into the stream in use; neither may be touched before it is through."""
         target.copy_(source, non_blocking=True)
+
+    def put(self, work: Callable[[], object]) -> None:
+        """Work that puts kernels into the stream in use."""
+        work()
+
+    def upload(self, arrays: Sequence[npt.NDArray[Any]]) -> list[Tensor]:
+        """Arrays on the GPU, copied in the stream in use, in one copy."""
+        return uploaded(arrays, self.device)
 
     def captured(self, work: Callable[[], None], stream: torch.cuda.Stream) -> Callable[[], None]:
         """Work that puts kernels into a stream, as one CUDA graph: a single call to launch.

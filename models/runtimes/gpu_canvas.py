@@ -15,8 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.deploy.manifest import Manifest
 from models.letterbox import Image, Letterbox
 from models.planes import YuvPlanes
+from models.runtimes.base import Canvas
 from models.runtimes.gpu_steps import GpuSteps
 from models.runtimes.lanes import Lane
 
@@ -32,6 +34,25 @@ class OnDevice:
 
     pixels: Tensor
     steps: GpuSteps | None
+
+
+def on_device(image: Image, planes: YuvPlanes | None, manifest: Manifest, lane: Lane) -> Canvas:
+    """A frame on the canvas of an export, laid out on the device.
+
+    Args:
+        image: (H,W,3) uint8 RGB.
+        planes: the same as it was decoded, which is what is copied then.
+        manifest: of the export.
+        lane: how the device is reached.
+
+    Returns:
+        ``OnDevice`` pixels.
+    """
+    height, width = manifest.canvas
+    letterbox = Letterbox.inside((image.shape[1], image.shape[0]), (width, height))
+    picture = image if planes is None else planes
+    pixels = laid_out(picture, letterbox, manifest.canvas, manifest.padding_rgb, lane)
+    return Canvas(pixels, letterbox)
 
 
 def laid_out(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from models.runtimes.gpu import uploaded
 from models.runtimes.gpu_steps import GpuSteps
 
 Graph = Callable[[Tensor], tuple[Tensor, ...]]
@@ -105,14 +105,7 @@ class CudaLane(Lane):
             yield
 
     def upload(self, arrays: Sequence[npt.NDArray[np.uint8]]) -> list[Tensor]:
-        """In one copy."""
-        ends = np.cumsum([0, *(array.size for array in arrays)]).tolist()
-        packed = torch.empty(ends[-1], dtype=torch.uint8, pin_memory=True)
-        places = [slice(*pair) for pair in pairwise(ends)]
-        for place, array in zip(places, arrays, strict=True):
-            packed.numpy()[place].reshape(array.shape)[:] = array
-        there = packed.to(self.device, non_blocking=True)
-        return [there[place].view(array.shape) for place, array in zip(places, arrays, strict=True)]
+        return uploaded(arrays, self.device)
 
     def run(self, graph: Graph, pixels: Tensor) -> tuple[Tensor, ...]:
         pixels.record_stream(self._work)  # it was made on the other stream

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+import torch
 from google.protobuf.message import DecodeError
 from onnxruntime.capi import onnxruntime_pybind11_state
 
@@ -22,23 +22,25 @@ from models.deploy.manifest import (
     METADATA,
     PIXELS,
     UNDER,
-    WHOLE_DETAILS,
     Manifest,
 )
 from models.detections import Floats, Labels
 from models.errors import ModelError, UsageError
 from models.letterbox import Image
-from models.paths import CACHE_VARIABLE, cache_folder
+from models.planes import YuvPlanes
+from models.runtimes.base import Canvas
 from models.runtimes.cpu import usable_cores
+from models.runtimes.gpu import Gpu, find_gpu
+from models.runtimes.gpu_canvas import on_device
 from models.runtimes.onnxruntime_gpu import (
     PROVIDERS,
-    FixedMemory,
-    blank,
     check_device,
     check_placement,
+    engines_folder,
     provider_options,
 )
-from models.runtimes.static import Padded, StaticRuntime, check_file
+from models.runtimes.onnxruntime_whole import WholeOnGpu
+from models.runtimes.static import Padded, StaticRuntime, check_file, whole
 
 ERRORS: tuple[type[Exception], ...] = (
     ValueError,  # of onnx
@@ -54,8 +56,9 @@ _LOGERRORS_ONLY = 3
 class OnnxRuntime(StaticRuntime):
     """An exported .onnx file, run by one of ONNX Runtime's providers.
 
-    On a GPU, a whole export's tensors have a fixed place, and with a fixed number of pictures its
-    kernels are replayed as a CUDA graph.
+    On a GPU, frames go to a whole export as they were decoded and are laid out there, copies of one
+    batch overlap with another, and with a fixed number of pictures the kernels are replayed as a
+    CUDA graph.
 
     Args:
         path: the file.
@@ -63,7 +66,7 @@ class OnnxRuntime(StaticRuntime):
         precision: that of the export, or ``auto``, which is the same: ONNX Runtime computes as the
             file says. (On a CPU without fp16 it widens fp16 to fp32 by itself.)
         threads: how many to compute on; 0 for all cores.
-        device: one of ``PROVIDERS``.
+        device: one of ``PROVIDERS``, or a GPU's by its number, such as ``cuda:1``.
         engines: folder where TensorRT keeps what it takes minutes to build; None for the user's
             cache.
 
@@ -89,7 +92,8 @@ class OnnxRuntime(StaticRuntime):
         device: str = "cpu",
         engines: Path | None = None,
     ) -> None:
-        check_device(device)
+        kind, _, number = device.partition(":")
+        check_device(kind)
         check_file(path)
         model = _read(path)
         manifest = Manifest.from_json(_manifest_text(model), str(path))
@@ -100,46 +104,67 @@ class OnnxRuntime(StaticRuntime):
                 f"leave out --precision {precision}, or export it again with it."
             )
         self.threads = threads or usable_cores()
-        self.device = "cpu" if device == "cpu" else "cuda"
-        if device == "tensorrt":
+        self._gpu: Gpu | None = None
+        self.device = "cpu"
+        if kind != "cpu":
+            self._gpu = find_gpu(f"cuda:{number}" if number else "cuda", "This ONNX Runtime")
+            self.device = self._gpu.device
+        if kind == "tensorrt":
             self.name = "onnxruntime-tensorrt"
-        self._memory: dict[int, FixedMemory] = {}  # by the number of pictures
+        self._on_gpu: WholeOnGpu | None = None
         try:
             detector, details = _parts(model, manifest)
-            kept = _engines_of(path, engines) if device == "tensorrt" else None
-            self._detector = self._opened(detector, device, kept)
-            self._second = None if details is None else self._session(details, device)
+            kept = engines_folder(path, engines) if kind == "tensorrt" else None
+            self._detector: Any = None
+            if self._gpu is not None and manifest.form == "whole":
+                self._on_gpu = self._opened_whole(detector, kind, kept, self._gpu)
+            else:
+                self._detector = self._session(detector, kind, kept)
+            self._second = None if details is None else self._session(details, kind)
+        except torch.OutOfMemoryError as error:
+            raise ModelError(
+                f"{path} does not fit into the memory of {self.device}: end what else uses it, or "
+                "export it for a smaller --canvas."
+            ) from error
         except ERRORS as error:
             reason = "it is damaged or no export; export it again."
-            if device == "cpu" and manifest.precision == "bf16":
+            if kind == "cpu" and manifest.precision == "bf16":
                 reason = "it has bf16 on GPUs alone; use --runtime openvino."
-            if device != "cpu":  # which fails for reasons of its own
-                reason = f"{PROVIDERS[device][0]} says: {str(error).strip().splitlines()[0]}"
+            if kind != "cpu":  # which fails for reasons of its own
+                reason = f"{PROVIDERS[kind][0]} says: {str(error).strip().splitlines()[0]}"
             raise ModelError(f"{path} cannot be run by ONNX Runtime: {reason}") from error
         if self._second is not None:
             self.detail_shape = tuple(self._second.get_outputs()[0].shape[1:])
 
-    def _opened(
-        self, model: onnx.ModelProto, device: str, engines: Path | None
-    ) -> ort.InferenceSession:
-        """The first graph, its kernels recorded where they can be."""
-        if device != "cpu" and self.manifest.form == "whole" and self.manifest.batch is not None:
+    def _opened_whole(
+        self, model: onnx.ModelProto, kind: str, engines: Path | None, gpu: Gpu
+    ) -> WholeOnGpu:
+        """A whole graph, its kernels recorded where they can be."""
+
+        def opened(*, cuda_graph: bool) -> WholeOnGpu:
+            return WholeOnGpu(
+                gpu,
+                self.manifest,
+                lambda stream: self._session(
+                    model, kind, engines, cuda_graph=cuda_graph, stream=stream.cuda_stream
+                ),
+            )
+
+        if self.manifest.batch is not None:
             with contextlib.suppress(*ERRORS):  # what is really wrong is wrong without, too
-                session = self._session(model, device, engines, cuda_graph=True)
-                memory = FixedMemory(session, self.manifest.batch, self.device)
-                memory.run(blank(self.manifest))
-                self._memory[self.manifest.batch] = memory
+                found = opened(cuda_graph=True)
                 self.cuda_graph = True
-                return session
-        return self._session(model, device, engines)
+                return found
+        return opened(cuda_graph=False)
 
     def _session(
         self,
         model: onnx.ModelProto,
-        device: str,
+        kind: str,
         engines: Path | None = None,
         *,
         cuda_graph: bool = False,
+        stream: int | None = None,
     ) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
@@ -152,11 +177,16 @@ class OnnxRuntime(StaticRuntime):
             model.SerializeToString(),
             sess_options=options,
             providers=provider_options(
-                device, self.manifest, cuda_graph=cuda_graph, engines=engines
+                kind,
+                self.manifest,
+                cuda_graph=cuda_graph,
+                engines=engines,
+                number=self._number,
+                stream=stream,
             ),
             enable_fallback=0,  # or it prints what went wrong, and goes on with another provider
         )
-        wanted = PROVIDERS[device][0]
+        wanted = PROVIDERS[kind][0]
         if wanted not in session.get_providers():
             raise ModelError(
                 f"ONNX Runtime cannot load {wanted}: its libraries (CUDA, cuDNN, TensorRT) are "
@@ -165,30 +195,44 @@ class OnnxRuntime(StaticRuntime):
         check_placement(session, model, wanted)
         return session
 
+    @property
+    def _number(self) -> int:
+        """Of the GPU; 0 on a CPU."""
+        return 0 if self._gpu is None else self._gpu.number
+
+    def preprocess(self, image: Image) -> Canvas:
+        return self.preprocess_decoded(image, None)
+
+    def preprocess_decoded(self, image: Image, planes: YuvPlanes | None) -> Canvas:
+        """With a whole export on a GPU, the picture is copied there as it came and laid out."""
+        if self._on_gpu is None:
+            return super().preprocess(image)
+        return on_device(image, planes, self.manifest, self._on_gpu.way.entry)
+
+    def _detect_all(self, batches: Iterable[Sequence[Any]]) -> Iterator[Padded]:
+        if self._on_gpu is None:
+            yield from super()._detect_all(batches)
+            return
+        for found, gpu_ms in self._on_gpu.run(batches):
+            self.gpu_ms = gpu_ms
+            yield whole(found)
+
     def _detect(self, pixels: Image) -> Padded:
-        if self.device != "cpu" and self.manifest.form == "whole":
-            return self._detect_in_place(pixels)
+        if self._on_gpu is not None:
+            return next(self._detect_all([list(pixels)]))
         binding = self._detector.io_binding()
         binding.bind_cpu_input(PIXELS, pixels)
         for name in self.manifest.outputs:
-            # where the second graph takes it from
-            binding.bind_output(name, self.device if name == UNDER else "cpu")
+            if name == UNDER and self._gpu is not None:  # where the second graph takes it from
+                binding.bind_output(name, "cuda", self._number)
+            else:
+                binding.bind_output(name, "cpu")
         self._detector.run_with_iobinding(binding)
-        outputs = binding.get_outputs()
-        boxes, scores, labels, counts = (
-            value.numpy() for value in outputs[: len(DETECTOR_OUTPUTS)]
-        )
-        if self.manifest.outputs[-1] == WHOLE_DETAILS:
-            return Padded(boxes, scores, labels, counts, details=outputs[-1].numpy())
-        return Padded(boxes, scores, labels, counts, outputs[-1])
-
-    def _detect_in_place(self, pixels: Image) -> Padded:
-        count = len(pixels)
-        if count not in self._memory:
-            self._memory[count] = FixedMemory(self._detector, count, self.device)
-        found = self._memory[count].run(pixels)
-        boxes, scores, labels, counts = (found[name] for name in DETECTOR_OUTPUTS)
-        return Padded(boxes, scores, labels, counts, details=found.get(WHOLE_DETAILS))
+        found = dict(zip(self.manifest.outputs, binding.get_outputs(), strict=True))
+        if UNDER not in found:
+            return whole({name: value.numpy() for name, value in found.items()})
+        boxes, scores, labels, counts = (found[name].numpy() for name in DETECTOR_OUTPUTS)
+        return Padded(boxes, scores, labels, counts, found[UNDER])
 
     def _details(self, under: Any, kept: Sequence[int], labels: Labels) -> Floats:
         """One picture after the other: its rows lie together, so they are taken where they are."""
@@ -205,7 +249,8 @@ class OnnxRuntime(StaticRuntime):
     def _of_rows(self, address: int, shape: list[int], labels: Labels) -> Floats:
         assert self._second is not None
         binding = self._second.io_binding()
-        binding.bind_input(KEPT_UNDER, self.device, 0, np.float32, shape, address)
+        kind = "cpu" if self._gpu is None else "cuda"
+        binding.bind_input(KEPT_UNDER, kind, self._number, np.float32, shape, address)
         if self.manifest.kind == "masks":
             binding.bind_cpu_input(KEPT_LABELS, labels)
         binding.bind_output(DETAILS)
@@ -214,22 +259,10 @@ class OnnxRuntime(StaticRuntime):
         return found
 
     def _release(self) -> None:
-        self._memory.clear()
+        if self._on_gpu is not None:
+            self._on_gpu.close()
+            self._on_gpu = None
         self._detector = self._second = None
-
-
-def _engines_of(path: Path, engines: Path | None) -> Path:
-    """The folder of one file: TensorRT's provider would take the engine of other weights for it."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    folder = (engines or cache_folder() / "onnxruntime-tensorrt") / digest[:16]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"{CACHE_VARIABLE} {folder} takes no files: {error.strerror or error}."
-        ) from error
-    return folder
 
 
 def _read(path: Path) -> onnx.ModelProto:

@@ -1,20 +1,16 @@
-"""What ONNX Runtime needs on NVIDIA's GPUs: providers, proof of where nodes went, fixed memory."""
+"""What ONNX Runtime needs on NVIDIA's GPUs: its providers, and proof of where nodes went."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime as ort
-import torch
 
 from models.deploy.manifest import PIXELS, Manifest
 from models.errors import ModelError, UsageError
-from models.letterbox import Image
+from models.paths import CACHE_VARIABLE, cache_folder
 from models.runtimes.static import LARGEST_BATCH
 
 # What each device asks of ONNX Runtime, the first being what it stands for. The CPU's is always
@@ -27,18 +23,14 @@ PROVIDERS = {
 CPU = PROVIDERS["cpu"][0]
 BUILDER_LEVEL = 3  # of 0 to 5: how long TensorRT looks for fast kernels; its own default
 _SHOWN = 3  # nodes in a message
-# of the graph's types that go in and out
-_TYPES = {
-    "tensor(uint8)": torch.uint8,
-    "tensor(int64)": torch.int64,
-    "tensor(float)": torch.float32,
-}
-
 Options = dict[str, str]
 
 
 def check_device(device: str) -> None:
     """Refuse a device that this ONNX Runtime was built without.
+
+    Args:
+        device: one of ``PROVIDERS``.
 
     Raises:
         UsageError: if so.
@@ -54,7 +46,13 @@ def check_device(device: str) -> None:
 
 
 def provider_options(
-    device: str, manifest: Manifest, *, cuda_graph: bool, engines: Path | None
+    device: str,
+    manifest: Manifest,
+    *,
+    cuda_graph: bool,
+    engines: Path | None,
+    number: int = 0,
+    stream: int | None = None,
 ) -> list[tuple[str, Options]]:
     """The providers of a device, with their options.
 
@@ -66,20 +64,25 @@ def provider_options(
         manifest: of the export.
         cuda_graph: replay the kernels of the first run, which needs fixed shapes and addresses.
         engines: an existing folder for what TensorRT builds, of this very file; None keeps nothing.
+        number: of the GPU.
+        stream: address of the CUDA stream to compute in; None for one of ONNX Runtime's own.
     """
     graph = str(int(cuda_graph))
+    place = {"device_id": str(number)}
+    if stream is not None:
+        place["user_compute_stream"] = str(stream)
     # with both, it is the graph of the first one that is captured
     cuda_alone = device == "cuda"
     options: dict[str, Options] = {
         CPU: {},
         "CUDAExecutionProvider": {
-            "device_id": "0",
+            **place,
             "use_tf32": "0",  # fp32 means fp32
             "cudnn_conv_algo_search": "EXHAUSTIVE",
             "enable_cuda_graph": graph if cuda_alone else "0",
         },
         "TensorrtExecutionProvider": {
-            "device_id": "0",
+            **place,
             "trt_cuda_graph_enable": graph,
             "trt_builder_optimization_level": str(BUILDER_LEVEL),
             **_engine_options(engines),
@@ -173,59 +176,15 @@ def _of_sizes(model: onnx.ModelProto) -> set[str]:
     return names
 
 
-class FixedMemory:
-    """A graph's tensors for one number of pictures, at addresses that stay.
-
-    A CUDA graph replays kernels with the addresses of the first run. On a GPU the pixels go there
-    from pinned memory, and what was found comes back to it; on a CPU nothing is copied.
-
-    Args:
-        session: of a graph whose sizes are known but for the first one.
-        count: pictures.
-        device: ``cpu`` or ``cuda``.
-    """
-
-    def __init__(self, session: ort.InferenceSession, count: int, device: str) -> None:
-        self._session, self._device = session, device
-        self._binding = session.io_binding()
-        self._there: dict[str, torch.Tensor] = {}
-        self._here: dict[str, torch.Tensor] = {}
-        for port in session.get_inputs():
-            self._binding.bind_input(*self._place(port, count))
-        for port in session.get_outputs():
-            self._binding.bind_output(*self._place(port, count))
-
-    def _place(self, port: ort.NodeArg, count: int) -> tuple[Any, ...]:
-        """Take memory for one tensor; what binding it takes."""
-        shape = [count, *port.shape[1:]]
-        there = torch.zeros(shape, dtype=_TYPES[port.type], device=self._device)
-        here = (
-            there if self._device == "cpu" else torch.zeros_like(there, device="cpu").pin_memory()
-        )
-        self._there[port.name], self._here[port.name] = there, here
-        element = here.numpy().dtype.type
-        return port.name, self._device, 0, element, shape, there.data_ptr()
-
-    def run(self, pixels: Image) -> Mapping[str, npt.NDArray[Any]]:
-        """Every output by its name, valid until the next run."""
-        self._here[PIXELS].numpy()[:] = pixels
-        self._copy([PIXELS], self._here, self._there)
-        self._session.run_with_iobinding(self._binding)
-        self._binding.synchronize_outputs()
-        names = [name for name in self._here if name != PIXELS]
-        self._copy(names, self._there, self._here)
-        return {name: self._here[name].numpy() for name in names}
-
-    def _copy(
-        self, names: list[str], source: dict[str, torch.Tensor], target: dict[str, torch.Tensor]
-    ) -> None:
-        if self._device == "cpu":
-            return
-        for name in names:
-            target[name].copy_(source[name], non_blocking=True)
-        torch.cuda.current_stream().synchronize()  # ONNX Runtime computes on a stream of its own
-
-
-def blank(manifest: Manifest) -> Image:
-    """As many grey pictures as the export takes at once."""
-    return np.full((manifest.batch or 1, *manifest.canvas, 3), 128, np.uint8)
+def engines_folder(path: Path, engines: Path | None) -> Path:
+    """The folder of one file: TensorRT's provider would take the engine of other weights for it."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    folder = (engines or cache_folder() / "onnxruntime-tensorrt") / digest[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{CACHE_VARIABLE} {folder} takes no files: {error.strerror or error}."
+        ) from error
+    return folder

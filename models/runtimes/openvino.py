@@ -25,7 +25,7 @@ from models.detections import Floats, Labels
 from models.errors import ModelError, UsageError
 from models.letterbox import Image
 from models.runtimes.openvino_package import PrePostProcessor, ov
-from models.runtimes.static import Padded, StaticRuntime, check_file
+from models.runtimes.static import Padded, StaticRuntime, check_file, stacked
 
 # Not fp16: OpenVINO 2026.4 never comes back from compiling an export of a fixed batch in it, and of
 # others takes twice as long as in fp32
@@ -113,11 +113,12 @@ class OpenVino(StaticRuntime):
     def _batch_size(self, waiting: int) -> int:
         return self.manifest.batch or 1
 
-    def _detect_all(self, batches: Iterable[Image]) -> Iterator[Padded]:
+    def _detect_all(self, batches: Iterable[Sequence[Any]]) -> Iterator[Padded]:
         running: deque[tuple[ov.InferRequest, Image]] = deque()
-        for request, pixels in zip(cycle(self._requests), batches, strict=False):
+        for request, rows in zip(cycle(self._requests), batches, strict=False):
             if len(running) == len(self._requests):
                 yield self._finished(*running.popleft())
+            pixels = stacked(rows)
             # shared: the request reads the frame where it lies
             request.start_async([ov.Tensor(pixels, shared_memory=True)])
             running.append((request, pixels))
@@ -135,7 +136,7 @@ class OpenVino(StaticRuntime):
         return Padded(boxes, scores, labels, counts, under)
 
     def _detect(self, pixels: Image) -> Padded:
-        return next(self._detect_all([pixels]))
+        return next(self._detect_all([list(pixels)]))
 
     def _details(self, under: Any, kept: Sequence[int], labels: Labels) -> Floats:
         assert self._second is not None

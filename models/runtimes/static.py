@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.deploy.keypoints import keypoints_of
-from models.deploy.manifest import Manifest
+from models.deploy.manifest import DETECTOR_OUTPUTS, WHOLE_DETAILS, Manifest
 from models.detections import Detections, Floats, Labels
 from models.errors import UsageError
 from models.letterbox import Image, Letterbox
@@ -40,6 +40,17 @@ class Padded:
     counts: npt.NDArray[np.int64]
     under: Any = None
     details: Floats | None = None
+
+
+def whole(found: Mapping[str, npt.NDArray[Any]]) -> Padded:
+    """What a whole graph gives, by the names of its outputs."""
+    boxes, scores, labels, counts = (found[name] for name in DETECTOR_OUTPUTS)
+    return Padded(boxes, scores, labels, counts, details=found.get(WHOLE_DETAILS))
+
+
+def stacked(rows: Sequence[Image]) -> Image:
+    """Pictures (H,W,3) of one size as (N,H,W,3); a single one is not copied."""
+    return rows[0][None] if len(rows) == 1 else np.stack(rows)
 
 
 def fitted(image: Image, canvas: tuple[int, int], padding_rgb: tuple[int, ...]) -> Canvas:
@@ -121,21 +132,24 @@ class StaticRuntime(Runtime):
             self._is_open = False
             self._release()
 
-    def _batches(self, canvases: Sequence[Canvas]) -> Iterator[Image]:
-        size = self._batch_size(len(canvases))
-        for first in range(0, len(canvases), size):
-            rows = [canvas.pixels for canvas in canvases[first : first + size]]
+    def _batches(self, canvases: Sequence[Canvas]) -> Iterator[list[Any]]:
+        """Pictures that go into the graph at once, each where it lies."""
+        rows = [canvas.pixels for canvas in canvases]
+        while rows:
+            size = self._batch_size(len(rows))
+            taken, rows = rows[:size], rows[size:]
             if self.manifest.batch is not None:  # a fixed batch is filled up
-                rows += [rows[-1]] * (size - len(rows))
-            yield rows[0][None] if len(rows) == 1 else np.stack(rows)
+                taken += [taken[-1]] * (size - len(taken))
+            yield taken
 
     def _batch_size(self, waiting: int) -> int:
         """How many of the pictures that wait go into the graph at once."""
         return self.manifest.batch or max(1, min(waiting, LARGEST_BATCH))
 
-    def _detect_all(self, batches: Iterable[Image]) -> Iterator[Padded]:
+    def _detect_all(self, batches: Iterable[Sequence[Any]]) -> Iterator[Padded]:
         """The first graph on each batch; what it gives is valid until the next is asked for."""
-        return map(self._detect, batches)
+        for rows in batches:
+            yield self._detect(stacked(rows))
 
     def _found(self, padded: Padded, wanted: int) -> list[Detections]:
         """Of the first ``wanted`` pictures, if there are more."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import cycle
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ import tensorrt as trt
 import torch
 
 from models.deploy.manifest import (
-    DETECTOR_OUTPUTS,
     PIXELS,
     WHOLE_DETAILS,
     EngineFacts,
@@ -26,9 +23,12 @@ from models.deploy.manifest import (
 from models.detections import Floats, Labels
 from models.errors import ModelError, UsageError
 from models.letterbox import Image
+from models.planes import YuvPlanes
+from models.runtimes.base import Canvas
 from models.runtimes.gpu import Gpu, find_gpu
-from models.runtimes.gpu_steps import GpuSteps
-from models.runtimes.static import Padded, StaticRuntime, check_file
+from models.runtimes.gpu_canvas import on_device
+from models.runtimes.overlap import Launch, Overlap, Part
+from models.runtimes.static import Padded, StaticRuntime, check_file, whole
 from models.runtimes.tensorrt_package import VERSION, Log, load_plugins
 
 _log = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ _log = logging.getLogger(__name__)
 class TensorRt(StaticRuntime):
     """An engine that ``rcnn-live export --to tensorrt`` built on this GPU.
 
-    ``infer_many`` overlaps: while one batch is computed, the next one is copied to the GPU and the
-    one before is copied back.
+    Frames are copied to the GPU as they were decoded and laid out there. ``infer_many`` overlaps:
+    while one batch is computed, the next one is copied in and the one before is copied back.
 
     Args:
         path: the .engine; its manifest lies beside it.
@@ -100,9 +100,11 @@ class TensorRt(StaticRuntime):
             name: (size, _torch_type(engine.get_tensor_dtype(name))) for name, size in sizes.items()
         }
         gpu = self._gpu
+        gpu = self._gpu
         try:
-            self._copying, self._computing, self._returning = (gpu.stream() for _ in range(3))
-            self._lanes = [_Lane(gpu, layout, self._most) for _ in range(2)]
+            self._way = Overlap(
+                gpu, layout, fewest=self._fewest, most=self._most, computing=gpu.stream()
+            )
             # of all contexts: there is one for each graph, and they run one after the other
             self._scratch = gpu.memory((engine.device_memory_size_v2,), torch.uint8)
         except torch.OutOfMemoryError as error:
@@ -116,51 +118,26 @@ class TensorRt(StaticRuntime):
         self._detect(np.zeros((self._fewest, *self.manifest.canvas, 3), np.uint8))
         self.gpu_ms = None
 
+    def preprocess(self, image: Image) -> Canvas:
+        return self.preprocess_decoded(image, None)
+
+    def preprocess_decoded(self, image: Image, planes: YuvPlanes | None) -> Canvas:
+        """The picture is copied to the GPU as it came and laid out there."""
+        return on_device(image, planes, self.manifest, self._way.entry)
+
     def _batch_size(self, waiting: int) -> int:
         return max(1, min(waiting, self._most))
 
-    def _detect_all(self, batches: Iterable[Image]) -> Iterator[Padded]:
-        running: deque[tuple[_Lane, int]] = deque()
-        for lane, pixels in zip(cycle(self._lanes), batches, strict=False):
-            if len(running) == len(self._lanes):
-                yield self._finished(*running.popleft())
-            self._start(lane, pixels)
-            running.append((lane, len(pixels)))
-        while running:
-            yield self._finished(*running.popleft())
+    def _detect_all(self, batches: Iterable[Sequence[Any]]) -> Iterator[Padded]:
+        for found, gpu_ms in self._way.run(batches, self._prepared):
+            self.gpu_ms = gpu_ms
+            yield whole(found)
 
     def _detect(self, pixels: Image) -> Padded:
-        return next(self._detect_all([pixels]))
+        return next(self._detect_all([list(pixels)]))
 
-    def _start(self, lane: _Lane, pixels: Image) -> None:
-        """Put one batch into the streams; nothing is waited for but the lane's last one."""
-        size = max(len(pixels), self._fewest)
-        gpu, steps = self._gpu, GpuSteps(self._gpu.event)
-        with gpu.selected():
-            lane.steps.wait()  # its memory is the last batch's until then
-            if size not in lane.launch:
-                lane.launch[size] = self._prepared(lane, size)
-            lane.host[PIXELS].numpy()[: len(pixels)] = pixels
-            with gpu.using(self._copying), steps.step("copy_in"):
-                gpu.copy(lane.host[PIXELS][:size], lane.device[PIXELS][:size])
-            self._computing.wait_stream(self._copying)
-            with gpu.using(self._computing), steps.step("compute"):
-                lane.launch[size]()
-            self._returning.wait_stream(self._computing)
-            with gpu.using(self._returning), steps.step("copy_out"):
-                for name in self.manifest.outputs:
-                    gpu.copy(lane.device[name][:size], lane.host[name][:size])
-        lane.steps = steps
-
-    def _finished(self, lane: _Lane, count: int) -> Padded:
-        lane.steps.wait()
-        self.gpu_ms = lane.steps.milliseconds()
-        found = {name: lane.host[name][:count].numpy() for name in self.manifest.outputs}
-        boxes, scores, labels, counts = (found[name] for name in DETECTOR_OUTPUTS)
-        return Padded(boxes, scores, labels, counts, details=found.get(WHOLE_DETAILS))
-
-    def _prepared(self, lane: _Lane, size: int) -> Callable[[], None]:
-        """The engine for so many pictures in that lane, as a CUDA graph.
+    def _prepared(self, part: Part, size: int) -> Launch:
+        """The engine for so many pictures in that memory, as a CUDA graph.
 
         A graph keeps addresses and the state of its context, so each has a context of its own.
         """
@@ -170,9 +147,9 @@ class TensorRt(StaticRuntime):
         if context is None:
             raise ModelError(f"TensorRT cannot run {self.model_name}: {self._log.reason()}.")
         context.set_device_memory(self._scratch.data_ptr(), self._scratch.nbytes)
-        stream: int = self._computing.cuda_stream
+        stream: int = self._way.computing.cuda_stream
         is_ready = context.set_input_shape(PIXELS, (size, *self.manifest.canvas, 3))
-        for name, memory in lane.device.items():
+        for name, memory in part.device.items():
             is_ready &= context.set_tensor_address(name, memory.data_ptr())
 
         def compute() -> None:
@@ -183,9 +160,9 @@ class TensorRt(StaticRuntime):
                 )
 
         compute()  # what is left to be prepared for a new size must not be part of the graph
-        self._computing.synchronize()
+        self._way.computing.synchronize()
         try:
-            return self._gpu.captured(compute, self._computing)
+            return self._gpu.captured(compute, self._way.computing)
         except (RuntimeError, ModelError) as error:
             _log.warning("%s runs without a CUDA graph, which is slower: %s", self.name, error)
             return compute
@@ -194,37 +171,10 @@ class TensorRt(StaticRuntime):
         raise AssertionError("the engine gives them with the boxes")
 
     def _release(self) -> None:
-        for lane in self._lanes:
-            lane.steps.wait()
-        self._lanes.clear()  # graphs and their contexts first
+        self._way.close()  # graphs and their contexts first
         self._scratch = torch.empty(0)
         self._engine = self._runtime = None
         self._gpu.give_back()
-
-
-class _Lane:
-    """Memory of one batch on its way; it is free again once its results were read.
-
-    Args:
-        gpu: where.
-        layout: size of one picture's part and type of each tensor that goes in or comes out.
-        most: pictures at a time.
-
-    Attributes:
-        host, device: the same tensors on both sides, by name.
-        steps: of the batch that has the memory.
-        launch: puts the computation into its stream, by number of pictures.
-    """
-
-    def __init__(
-        self, gpu: Gpu, layout: dict[str, tuple[tuple[int, ...], torch.dtype]], most: int
-    ) -> None:
-        self.host = {name: gpu.pinned((most, *size), kind) for name, (size, kind) in layout.items()}
-        self.device = {
-            name: gpu.memory((most, *size), kind) for name, (size, kind) in layout.items()
-        }
-        self.steps = GpuSteps(gpu.event)  # none so far
-        self.launch: dict[int, Callable[[], None]] = {}
 
 
 def _torch_type(dtype: trt.DataType) -> torch.dtype:

@@ -19,11 +19,11 @@ from models.deploy.graph import static_graph
 from models.deploy.manifest import Manifest
 from models.detections import ROI_MASK_SIDE, Detections, Floats, Labels
 from models.errors import ModelError, UsageError
-from models.letterbox import Image, Letterbox
+from models.letterbox import Image
 from models.planes import YuvPlanes
 from models.runtimes.base import Canvas
 from models.runtimes.cpu import one_thread, torch_threads, usable_cores
-from models.runtimes.gpu_canvas import OnDevice, laid_out
+from models.runtimes.gpu_canvas import OnDevice, on_device
 from models.runtimes.gpu_steps import GpuSteps
 from models.runtimes.heap import keep_freed_memory
 from models.runtimes.lanes import lane_on
@@ -182,12 +182,7 @@ class TorchStatic(StaticRuntime):
         """On a GPU, the picture is copied there as it came and laid out there."""
         if not self._lane.is_cuda:
             return super().preprocess(image)
-        picture = image if planes is None else planes
-        height, width = self.manifest.canvas
-        letterbox = Letterbox.inside((image.shape[1], image.shape[0]), (width, height))
-        padding_rgb = self.manifest.padding_rgb
-        pixels = laid_out(picture, letterbox, self.manifest.canvas, padding_rgb, self._lane)
-        return Canvas(pixels, letterbox)
+        return on_device(image, planes, self.manifest, self._lane)
 
     def infer_many(self, canvases: Sequence[Canvas]) -> list[Detections]:
         try:
@@ -250,14 +245,6 @@ class TorchStatic(StaticRuntime):
         if self.manifest.batch is not None or not self._lane.is_cuda:
             return size
         return int(1 << (size.bit_length() - 1))
-
-    def _batches(self, canvases: Sequence[Canvas]) -> Iterator[Any]:
-        """Rows of each, where they lie."""
-        rows = [canvas.pixels for canvas in canvases]
-        while rows:
-            size = self._batch_size(len(rows))
-            taken, rows = rows[:size], rows[size:]
-            yield [*taken, *[taken[-1]] * (size - len(taken))]  # a fixed batch is filled up
 
     def _detect_all(self, batches: Iterable[Any]) -> Iterator[Padded]:
         running: deque[_Batch] = deque()
