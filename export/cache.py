@@ -81,12 +81,15 @@ def cached_export(
     )
 
 
-def cached_engine(graph: Path, *, device: str, notice: Callable[[str], None]) -> Path:
-    """A TensorRT engine for one picture at a time, from the cache or built now.
+def cached_engine(
+    graph: Path, loaded: LoadedModel, *, device: str, notice: Callable[[str], None]
+) -> Path:
+    """A TensorRT engine for one picture at a time, from the cache or built now and proven there.
 
     Args:
         graph: of ``cached_export``, of the whole form: the engine is kept as long as it is the
             same, for each GPU and version of TensorRT.
+        loaded: what that was made from.
         device: the GPU, as ``build_engine`` has it.
         notice: told in one sentence that it will take a while.
 
@@ -94,15 +97,22 @@ def cached_engine(graph: Path, *, device: str, notice: Callable[[str], None]) ->
         ImportError: if TensorRT is not installed.
         UsageError: if there is no such GPU, or the cache's folder takes no files.
         ModelError: if TensorRT cannot build it.
+        ParityError: if it is not equal to the original.
     """
     from export.tensorrt import build_engine
     from models.runtimes.tensorrt_package import VERSION
 
     gpu = find_gpu(device, "TensorRT")
     tied_to = json.dumps([gpu.name, gpu.capability, VERSION])
+
+    def build(folder: Path) -> Path:
+        engine = build_engine(graph, folder, batch=(1, 1, 1), device=device)
+        _prove(engine, loaded, notice, device=device)
+        return engine
+
     return _kept(
         f"{graph.parent.name}-tensorrt-{hashlib.sha256(tied_to.encode()).hexdigest()[:16]}",
-        lambda folder: build_engine(graph, folder, batch=(1, 1, 1), device=device),
+        build,
         lambda: notice(
             f"Building a TensorRT {VERSION} engine for the {gpu.name}: this takes minutes, once "
             "for each size."
@@ -138,19 +148,28 @@ def _export(
 ) -> Path:
     # the exporter takes seconds to import, which an entry that is there should not wait for
     from export.build import export_model
+
+    path = export_model(loaded, weights, output=folder, **settings)
+    _prove(path, loaded, notice)
+    return path
+
+
+def _prove(
+    path: Path, loaded: LoadedModel, notice: Callable[[str], None], *, device: str | None = None
+) -> None:
+    """Compare a new file with the original, on the demo's photographs."""
     from export.frames import demo_frames
     from export.verify import ParityError, verify
 
-    path = export_model(loaded, weights, output=folder, **settings)
-    proof = verify(path, loaded, demo_frames(PICTURES), pictures="the demo's photographs")
+    frames = demo_frames(PICTURES)
+    proof = verify(path, loaded, frames, pictures="the demo's photographs", device=device)
     if proof.failure is not None and proof.compared:
         raise ParityError(proof.failure)
     if not proof.compared:  # such as a model of something else than people and things
         notice(
-            f"{loaded.name} finds nothing in the demo's photographs, so its static graph is not "
-            "proven equal; 'rcnn-live export --verify VIDEO' does that with pictures of yours."
+            f"{loaded.name} finds nothing in the demo's photographs, so {path.name} is not proven "
+            "equal; 'rcnn-live export --verify VIDEO' does that with pictures of yours."
         )
-    return path
 
 
 def _key(loaded: LoadedModel, weights: Path | None, settings: dict[str, Any]) -> str:

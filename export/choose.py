@@ -211,7 +211,7 @@ def _open_torch(wish: Wish, *, compiled: bool) -> Runtime:
 def _open_tensorrt(wish: Wish) -> Runtime:
     from models.runtimes.tensorrt import TensorRt
 
-    engine = cached_engine(wish.whole_graph(), device=wish.device, notice=wish.notice)
+    engine = cached_engine(wish.whole_graph(), wish.loaded, device=wish.device, notice=wish.notice)
     return TensorRt(engine, min_score=wish.min_score, device=wish.device)
 
 

@@ -83,6 +83,7 @@ def verify(
     *,
     pictures: str,
     labelled: LabelledPictures | None = None,
+    device: str | None = None,
 ) -> Proof:
     """Run an export in every way there is and compare; the proof is written beside it.
 
@@ -92,6 +93,7 @@ def verify(
         frames: real pictures (h,w,3) uint8 RGB, not those it was calibrated on.
         pictures: where they are from, for people to read.
         labelled: for AP@0.5; without, the original's confident objects are the truth.
+        device: where the export computes, as ``open_exported`` has it.
     """
     described = json.loads(side_file(path).read_text(encoding="utf-8"))
     described.pop("proof", None)  # of an earlier time
@@ -101,7 +103,7 @@ def verify(
     gate = _Gate(Original(loaded, manifest), manifest, frames, pictures, labelled)
     for way in ways(path, manifest.precision):
         try:
-            with _opened(path, way, manifest.min_score) as runtime:
+            with _opened(path, way, manifest.min_score, device) as runtime:
                 cases += gate.cases(way, runtime)
         except UsageError:  # such as a runtime that is not installed
             raise
@@ -120,14 +122,18 @@ def verify(
 
 
 @contextmanager
-def _opened(path: Path, way: Way, min_score: float) -> Iterator[StaticRuntime]:
+def _opened(path: Path, way: Way, min_score: float, device: str | None) -> Iterator[StaticRuntime]:
     with tempfile.TemporaryDirectory() as folder:
         if way.is_rounded:
             model = as_computed(onnx.load(path))
             path = Path(folder) / path.name
             write(path, model.SerializeToString())
         with open_exported(
-            path, runtime=way.runtime, precision=way.arithmetic, min_score=min_score
+            path,
+            runtime=way.runtime,
+            device=device,
+            precision=way.arithmetic,
+            min_score=min_score,
         ) as runtime:
             yield runtime
 

@@ -133,7 +133,7 @@ def test_an_export_that_is_not_equal_is_not_kept(counted: Counted, tmp_path: Pat
 def test_a_model_that_finds_nothing_in_the_demo_is_kept_and_said(counted: Counted) -> None:
     counted.failure, counted.compared = "Nothing could be compared.", False
     assert counted.ask().exists()
-    assert "not proven equal" in counted.notices[1]
+    assert "some.xml is not proven equal" in counted.notices[1]
 
 
 def test_two_at_once(counted: Counted, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ class Engines:
             monkeypatch.setitem(sys.modules, name, SimpleNamespace(**contents))
         gpu = SimpleNamespace(name=self.gpu, capability="9.0")
         monkeypatch.setattr(cache, "find_gpu", lambda *_: gpu)
-        return cached_engine(graph, device="cuda", notice=lambda _: None)
+        return cached_engine(graph, LOADED, device="cuda", notice=lambda _: None)
 
 
 def test_an_engine_is_kept_for_each_gpu_version_and_graph(
@@ -200,6 +200,16 @@ def test_an_engine_is_kept_for_each_gpu_version_and_graph(
     third = engines.ask(graph, monkeypatch)
     fourth = engines.ask(counted.ask(min_score=0.5), monkeypatch)
     assert len({first, second, third, fourth}) == len(engines.built) == 4
+
+
+def test_an_engine_that_is_not_equal_is_not_kept(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engines, graph = Engines(), counted.ask()
+    counted.failure = "The masks differ."
+    with pytest.raises(ParityError, match="The masks differ"):
+        engines.ask(graph, monkeypatch)
+    assert [entry.name for entry in (tmp_path / "cache").iterdir()] == [graph.parent.name]
 
 
 def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

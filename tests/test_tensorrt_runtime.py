@@ -5,6 +5,7 @@ TensorRT is ``tensorrt_double``'s and the GPU is ``simulated_gpu``'s; arithmetic
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import logging
@@ -17,8 +18,12 @@ import numpy as np
 import pytest
 import tensorrt_double as double
 from pieces import Run
+from runtime_cases import Exports
 from simulated_gpu import SimulatedGpu
 
+from export.build import export_model
+from export.cache import cached_engine
+from export.verify import ParityError
 from models.deploy.manifest import EngineFacts, Manifest, side_file
 from models.errors import ModelError, UsageError
 from models.letterbox import Letterbox
@@ -295,16 +300,15 @@ class TestOpening:
             f"{engine().name} runs in tensorrt fp32 on cuda:0: the fastest for .engine files."
         ]
 
-    def test_it_is_not_installed(
-        self, world: Any, engine: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_it_is_not_installed(self, world: Any, engine: Callable[..., Path]) -> None:
         import sys
 
-        path = engine()
+        path, without = engine(), pytest.MonkeyPatch()
         for name in ("tensorrt", "models.runtimes.tensorrt", "models.runtimes.tensorrt_package"):
-            monkeypatch.setitem(sys.modules, name, None)
+            without.setitem(sys.modules, name, None)
         with pytest.raises(UsageError, match=r"not installed here .* 'pip install tensorrt'"):
             open_exported(path)
+        without.undo()  # before the double is taken away
 
     def test_no_gpu(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The real search for one."""
@@ -326,6 +330,30 @@ class TestOpening:
         code, _, err = rcnn_live("run", "demo", "--model", "some.engine", "--runtime", "torch")
         assert (code, len(err.splitlines())) == (2, 1)
         assert "torch does not run .engine files: use --runtime tensorrt" in err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("is_wrong", [False, True], ids=["as it is", "with other weights"])
+def test_a_cached_engine_is_proven(
+    world: Any, exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_wrong: bool
+) -> None:
+    """All of it: the embedded model's graph, built, loaded, run on the demo, compared."""
+    monkeypatch.setenv("RCNN_LIVE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("export.cache.find_gpu", lambda *_: world.gpu)
+    loaded = exports.model()
+    path = export_model(loaded, None, canvas=(96, 128), output=tmp_path, to="onnx", form="whole")
+    if is_wrong:
+        loaded = copy.deepcopy(loaded)
+        loaded.module.roi_heads.box_predictor.cls_score.bias.data[1] -= 3.0
+    if is_wrong:
+        with pytest.raises(ParityError):
+            cached_engine(path, loaded, device="cuda:0", notice=lambda _: None)
+        return
+    engine = cached_engine(path, loaded, device="cuda:0", notice=lambda _: None)
+    proof = json.loads(side_file(engine).read_text(encoding="utf-8"))["proof"]
+    assert proof["failure"] is None
+    assert {case["where"] for case in proof["cases"]} == {"tensorrt fp32"}
 
 
 def test_facts_survive_json() -> None:
