@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import pytest
 import rtsp_server
+from rtsp_recorder import pictures_in, rtsp_recorder
 
 from stream.camera import Camera
 from stream.cameras import summarize_fleet
@@ -202,6 +203,21 @@ def test_a_camera_records_in_segments_and_goes_on_with_them(tmp_path: Path) -> N
         for file in files:
             with av.open(str(file)) as container:
                 assert next(container.decode(video=0)).width == 320
+
+
+@pytest.mark.slow
+def test_each_camera_is_published_where_it_says(tmp_path: Path) -> None:
+    with rtsp_recorder(tmp_path / "server") as server:
+        cameras = pattern("a", more=f", publish: '{server.url()}'")
+        cameras += pattern("b", more=", publish: 'hls/{name}.m3u8'")
+        with running(config_of(tmp_path, cameras)) as fleet:
+            wait_until(fleet, all_emitted(30))
+            wait_until(fleet, lambda _: len(server.connections()) == 1 and server.received() > 9)
+        (received,) = server.connections()
+    assert {image.shape for _, image in pictures_in(received)} == {(180, 320, 3)}
+    with av.open(str(tmp_path / "hls" / "b.m3u8")) as container:
+        shown = sum(1 for _ in container.decode(video=0))
+    assert shown > 9
 
 
 def test_files_end_and_so_does_the_fleet(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from models.lineage import grid
 from models.lineage.base import Budget, Stopwatch
 from models.lineage.fcn import FCNNetwork, class_map
 from models.lineage.grid import CELLS, cells_of, read
+from models.lineage.joints import Joints, grown
 from models.lineage.localise import Localise, largest_of
 from models.lineage.measure import mean_iou
-from models.lineage.pose import PoseNetwork, grown
 from models.shapes.world import CLASS_NAMES, World
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -119,7 +119,7 @@ def test_the_largest_object_is_the_one() -> None:
 
 def test_class_and_four_numbers(image: Image) -> None:
     system = Localise(CLASS_NAMES)
-    last = system.localiser.layers[-1]
+    last = system.network.place.layers[-1]
     assert isinstance(last, nn.Linear)
     with torch.no_grad():
         last.weight.zero_()
@@ -133,8 +133,8 @@ def test_class_and_four_numbers(image: Image) -> None:
 
 
 def test_joints_are_numbers_of_the_cut() -> None:
-    network = PoseNetwork(5).eval()
-    last = network.joints[-1]
+    network = Joints().eval()
+    last = network.layers[-1]
     assert isinstance(last, nn.Linear)
     with torch.no_grad():
         last.weight.zero_()

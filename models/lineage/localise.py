@@ -1,7 +1,7 @@
 """Classification and localisation: one object, one class, four numbers.
 
 The oldest use of a network for more than a class: a second head beside the classifier, trained by
-the square of its error. It knows one object, here the largest of the picture, and that is why
+how far its numbers are off. It knows one object, here the largest of the picture, and that is why
 everything else in the lineage came to be.
 """
 
@@ -19,29 +19,26 @@ from models.detections import Detections
 from models.letterbox import Image
 from models.lineage.base import Budget, Lineage, Stopwatch
 from models.lineage.examples import normalised
-from models.lineage.train import Batch, Target, Turn, convolution, read_samples, squeezed, teach
+from models.lineage.joints import Joints, learn_joints
+from models.lineage.train import (
+    Batch,
+    Target,
+    Turn,
+    context,
+    convolution,
+    read_samples,
+    squeezed,
+    teach,
+)
+from models.lineage.trunk import begin_with_windows
+from models.shapes.outlines import KEYPOINT_NAMES
 
-SIZE = (96, 128)  # px, height and width that every picture is squeezed into
-_WIDTHS = (16, 24, 32, 48, 32)  # of its convolutions, each at half of the resolution before
-_HIDDEN = 48
+SIZE = (240, 320)  # px, height and width that every picture is squeezed into
+_STRIDE = 32  # px of these that a place of the last map stands for
+_CHANNELS, _LAST, _HIDDEN = 24, 16, 32
 
-PICTURES, _PASSES = 800, 30
-_BOX_WEIGHT = 20.0  # of the squares, of numbers in 0..1, to the cross entropy
-
-
-def regression(size: tuple[int, int], outputs: int) -> nn.Sequential:
-    """A network from pixels (P,3,*size) straight to ``outputs`` numbers (P,outputs)."""
-    layers: list[nn.Module] = []
-    for before, after in zip((3, *_WIDTHS), _WIDTHS, strict=False):
-        layers.append(convolution(before, after, stride=2))
-    places = size[0] // 32 * (size[1] // 32)
-    return nn.Sequential(
-        *layers,
-        nn.Flatten(),
-        nn.Linear(_WIDTHS[-1] * places, _HIDDEN),
-        nn.ReLU(inplace=True),
-        nn.Linear(_HIDDEN, outputs),
-    )
+PICTURES, _PASSES = 4000, 10
+_BOX_WEIGHT = 5.0  # of the distances, of numbers in 0..1, to the cross entropy
 
 
 class Localiser(nn.Module):
@@ -50,12 +47,29 @@ class Localiser(nn.Module):
     def __init__(self, class_count: int) -> None:
         super().__init__()
         self.class_count = class_count
-        self.layers = regression(SIZE, class_count + 4)
+        places = -(-SIZE[0] // _STRIDE) * -(-SIZE[1] // _STRIDE)
+        self.context = context(_CHANNELS)
+        self.layers = nn.Sequential(
+            convolution(_CHANNELS, _LAST, stride=2),
+            nn.Flatten(),
+            nn.Linear(_LAST * places, _HIDDEN),
+            nn.ReLU(inplace=True),
+            nn.Linear(_HIDDEN, class_count + 4),
+        )
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """See the class; ``pixels`` (P,3,H,W) may be of any size."""
-        numbers = self.layers(squeezed(pixels, SIZE))
+        numbers = self.layers(self.context(squeezed(pixels, SIZE)))
         return numbers[:, : self.class_count], numbers[:, self.class_count :]
+
+
+class SingleObject(nn.Module):
+    """Where the largest object is, and the joints of an object."""
+
+    def __init__(self, class_count: int) -> None:
+        super().__init__()
+        self.place = Localiser(class_count)
+        self.joints = Joints()
 
 
 class Localise(Lineage):
@@ -69,12 +83,12 @@ class Localise(Lineage):
 
     def __init__(self, class_names: tuple[str, ...]) -> None:
         super().__init__(class_names)
-        self.module = Localiser(len(class_names))
+        self.module = SingleObject(len(class_names))
 
     @property
-    def localiser(self) -> Localiser:
-        """What tells class and box."""
-        return cast("Localiser", self.module)
+    def network(self) -> SingleObject:
+        """All that it learns."""
+        return cast("SingleObject", self.module)
 
     def find(self, image: Image, clock: Stopwatch) -> Detections:
         boxes, labels, scores = self.largest(image, clock)
@@ -84,7 +98,7 @@ class Localise(Lineage):
         """Box (1,4) xyxy px, label (1,) and score (1,) of the largest object."""
         height, width = image.shape[:2]
         with clock.step("features"):
-            logits, boxes = self.localiser(normalised(image))
+            logits, boxes = self.network.place(normalised(image))
         scores, labels = logits.softmax(1)[:, 1:].max(1)
         # nothing keeps four free numbers from naming the corners the other way round
         first, second = boxes.clamp(0, 1).split(2, dim=1)
@@ -93,20 +107,20 @@ class Localise(Lineage):
 
     def train(self, pictures: LabelledPictures, budget: Budget) -> None:
         torch.manual_seed(budget.seed)
-        self.module = self.network()
-        self.learn_place(pictures, read_samples(pictures, PICTURES), budget)
+        self.module = SingleObject(len(self.class_names))
+        samples = read_samples(pictures, PICTURES, with_masks=False)
+        self._learn_place(pictures, samples, budget)
+        if len(pictures.keypoint_names) == len(KEYPOINT_NAMES):  # for pose_shapes
+            learn_joints(self.name, self.network.joints, pictures, samples, budget)
 
-    def network(self) -> nn.Module:
-        """With random weights."""
-        return Localiser(len(self.class_names))
-
-    def learn_place(
+    def _learn_place(
         self, pictures: LabelledPictures, samples: Sequence[Sample], budget: Budget
     ) -> None:
         """Class and box of the largest object."""
+        begin_with_windows(self.network.place.context[0])
         teach(
             f"{self.name}, class and box",
-            self.localiser,
+            self.network.place,
             samples,
             self._loss,
             passes=_PASSES,
@@ -117,7 +131,7 @@ class Localise(Lineage):
 
     def _loss(self, batch: Batch) -> Tensor:
         height, width = batch.pixels.shape[2:]
-        logits, boxes = self.localiser(batch.pixels)
+        logits, boxes = self.network.place(batch.pixels)
         limits = boxes.new_tensor([width, height, width, height])
         labels = torch.zeros(len(boxes), dtype=torch.int64)
         wanted = boxes.detach().clone()  # a picture without objects teaches no box
@@ -126,7 +140,7 @@ class Localise(Lineage):
                 row = largest_of(target)
                 labels[number] = target["labels"][row]
                 wanted[number] = target["boxes"][row] / limits
-        of_box = functional.mse_loss(boxes, wanted)
+        of_box = functional.l1_loss(boxes, wanted)
         return functional.cross_entropy(logits, labels) + _BOX_WEIGHT * of_box
 
 

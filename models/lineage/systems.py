@@ -47,7 +47,7 @@ SYSTEMS = {
     ),
     "grid_shapes": System("grid", "Grid", "grid", "boxes, single stage"),
     "localise_shapes": System("localise", "Localise", "localise", "the largest object's box"),
-    "pose_shapes": System("pose", "Pose", "pose", "the largest object's box, keypoints"),
+    "pose_shapes": System("pose", "Pose", "localise", "the largest object's box, keypoints"),
     "fcn_shapes": System("fcn", "FCN", "fcn", "semantic segmentation"),
 }
 

@@ -37,9 +37,17 @@ class Batch:
     targets: list[Target]
 
 
-def read_samples(pictures: LabelledPictures, most: int) -> list[Sample]:
-    """The first ``most`` pictures, kept in memory; crowds are left out."""
-    return [_without_crowds(pictures[index]) for index in range(min(most, len(pictures)))]
+def read_samples(pictures: LabelledPictures, most: int, *, with_masks: bool = True) -> list[Sample]:
+    """The first ``most`` pictures, kept in memory; crowds are left out.
+
+    Args:
+        pictures: where they are.
+        most: so many at most.
+        with_masks: which take more room than the pictures.
+    """
+    parts = {"boxes", "labels", "keypoints", "visibility"} | ({"masks"} if with_masks else set())
+    indices = range(min(most, len(pictures)))
+    return [_without_crowds(pictures[index], parts) for index in indices]
 
 
 def teach(
@@ -148,11 +156,10 @@ def squeezed(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(pixels, size, mode="bilinear", antialias=True)
 
 
-def _without_crowds(sample: Sample) -> Sample:
+def _without_crowds(sample: Sample, parts: set[str]) -> Sample:
     picture, target = sample
     own = ~target["iscrowd"]
-    rows = {"boxes", "labels", "masks", "keypoints", "visibility"} & target.keys()
-    return picture, {name: _rows(target[name], own) for name in rows}
+    return picture, {name: _rows(target[name], own) for name in parts & target.keys()}
 
 
 def _rows(value: Tensor, own: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class JsonLines:
         self._file: LineFile | TextIO | None = None
         self._lock = threading.Lock()
         self._notes: deque[str] = deque(maxlen=_MOST_NOTES)  # until the file is made
-        self._note_error: OSError | None = None
+        self._error: OSError | None = None  # what is wrong with the file, once something is
         if target != STDOUT:
             check_writable(Path(target), option)
 
@@ -49,13 +49,14 @@ class JsonLines:
         """
         with self._lock:
             try:
-                if self._note_error is not None:
-                    raise self._note_error
+                if self._error is not None:
+                    raise self._error
                 if self._file is None:
                     self._file = self._open()
                 self._put([*self._notes, f"{encode(row)}\n"])
                 self._notes.clear()
             except OSError as error:
+                self._error = error
                 raise self._failure(error) from error
 
     def note(self, row: dict[str, Any]) -> None:
@@ -64,13 +65,15 @@ class JsonLines:
         An error is raised by the next ``write``.
         """
         with self._lock:
+            if self._error is not None:
+                return
             if self._file is None:
                 self._notes.append(f"{encode(row)}\n")
                 return
             try:
                 self._put([f"{encode(row)}\n"])
             except OSError as error:
-                self._note_error = error
+                self._error = error
 
     def _put(self, lines: list[str]) -> None:
         text = "".join(lines)
