@@ -48,6 +48,7 @@ class Task:
         device: ``cpu`` or ``cuda``.
         canvas_side: px of the shorter side, None for the model's own.
         min_score: of objects.
+        threads: that our model computes on; 0 for all cores.
     """
 
     clip: Path
@@ -58,6 +59,7 @@ class Task:
     device: str
     canvas_side: int | None
     min_score: float = 0.5
+    threads: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,12 @@ def ours(task: Task, *, graph: Path, runtime: str, precision: str) -> Callable[[
     On a CPU the model is the very graph that supervision's loop has; a GPU's runtimes have others
     made for them.
     """
-    settings = {"runtime": runtime, "precision": precision, "min_score": task.min_score}
+    settings: dict[str, Any] = {
+        "runtime": runtime,
+        "precision": precision,
+        "min_score": task.min_score,
+        "threads": task.threads,
+    }
     if task.device == "cpu":
         opened = open_runtime(str(graph), device="cpu", **settings)
     else:
