@@ -55,6 +55,7 @@ class EventClips(Sink, PacketTap):
     """
 
     name = "record-on"
+    takes_encoded = True
 
     def __init__(self, name: str, options: ClipOptions, *, option: str = OPTION) -> None:
         folder = options.folder

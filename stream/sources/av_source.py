@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import time
@@ -24,13 +23,11 @@ from stream.sources.av_reader import AvReader
 from stream.sources.base import FrameSource, SourceInfo
 from stream.sources.options import AUTO, SOFTWARE
 from stream.sources.planes import planes_of
-from stream.sources.tap import PacketTaker, PacketTap
+from stream.sources.tap import PacketTaker, PacketTap, new_connection
 from stream.sources.timing import PtsRepair
 from stream.sources.upright import upright_rgb
 
 logger = logging.getLogger(__name__)
-
-_connections = itertools.count()  # of all sources, so that no two have one number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +115,7 @@ class AvSource(FrameSource):
         container = self._container = self._open_container()
         stream = _video_stream(container, self._input.name)
         self._is_live = self._decide_live(container)
-        self._connection = next(_connections)
+        self._connection = new_connection()
         # Frame threads decode faster but hold pictures back, which a live view cannot have, and
         # a device does not need.
         has_device = stream.codec_context.is_hwaccel

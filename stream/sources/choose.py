@@ -12,6 +12,7 @@ from stream.errors import UsageError
 from stream.sources import network, pictures
 from stream.sources.base import FrameSource
 from stream.sources.demo import Demo
+from stream.sources.encoded import Encoded
 from stream.sources.network import Network
 from stream.sources.options import SourceOptions
 from stream.sources.pattern import Pattern
@@ -39,13 +40,14 @@ def create_source(uri: str, *, options: SourceOptions = _DEFAULTS) -> FrameSourc
     Raises:
         UsageError: if there can be no such source, or it has no packets for ``options.tap``.
     """
-    source = _chosen(uri, options)
-    option = None if options.tap is None else options.tap.option
-    if option is not None and not isinstance(source, VideoFile | Network):
-        raise UsageError(
-            f"{option} copies video files and network streams, and {uri} is neither: use --record."
-        )
-    return source
+    source, tap = _chosen(uri, options), options.tap
+    if tap is None or tap.option is None or isinstance(source, VideoFile | Network):
+        return source
+    if tap.takes_encoded:
+        return Encoded(source, tap)
+    raise UsageError(
+        f"{tap.option} copies video files and network streams, and {uri} is neither: use --record."
+    )
 
 
 def _chosen(uri: str, options: SourceOptions) -> FrameSource:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
 from av.packet import Packet
 from av.stream import Stream
+
+_connections = itertools.count()
+
+
+def new_connection() -> int:
+    """A number that no other connection of this process has, of whatever source."""
+    return next(_connections)
 
 
 class PacketTaker(ABC):
@@ -27,9 +35,11 @@ class PacketTap(ABC):
     Attributes:
         option: that asks for packets, to be named where a source has none; None if it is no
             trouble that there are none.
+        takes_encoded: whether packets will do that are made of the frames, where a source has none.
     """
 
     option: str | None = None
+    takes_encoded: bool = False
 
     @abstractmethod
     def begin(self, streams: Sequence[Stream], *, is_live: bool, connection: int) -> PacketTaker:
@@ -53,7 +63,9 @@ class _Joined(PacketTap):
 
     def __init__(self, taps: Sequence[PacketTap]) -> None:
         self._taps = taps
-        self.option = next((tap.option for tap in taps if tap.option is not None), None)
+        asking = [tap for tap in taps if tap.option is not None]
+        self.option = next((tap.option for tap in asking), None)
+        self.takes_encoded = all(tap.takes_encoded for tap in asking)
 
     def begin(self, streams: Sequence[Stream], *, is_live: bool, connection: int) -> PacketTaker:
         takers = [tap.begin(streams, is_live=is_live, connection=connection) for tap in self._taps]
