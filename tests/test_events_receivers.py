@@ -19,6 +19,9 @@ import redis
 from brokers import until
 from test_events_delivery import Subscriber, body, event_id, short_waits, started
 
+from stream.errors import UsageError
+from stream.events.receivers import create_deliverer
+
 __all__ = ["short_waits"]  # a fixture, for these tests too
 
 # ── webhooks ──
@@ -321,3 +324,11 @@ def test_kafka_that_goes_away_loses_nothing(tmp_path: Path) -> None:
         until(lambda: not outbox.statistics().is_connected, "it does not notice")
         until(lambda: outbox.statistics().waiting == 29, "some are lost")
     assert outbox.statistics().lost == 0
+
+
+@pytest.mark.parametrize("option", ["security=SASL", "mechanism=SCRAM"])
+def test_kafka_says_what_it_does_not_know(option: str) -> None:
+    url = f"kafka://user:s3cr3t@127.0.0.1:9092/door#{option}"
+    with pytest.raises(UsageError, match=r"that Kafka does not know: allowed are ") as caught:
+        create_deliverer(url, "door")
+    assert "s3cr3t" not in str(caught.value)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from stream.errors import UsageError
 from stream.events.deliverer import ANSWER_SECONDS, Deliverer, DeliveryFailed, need
 from stream.events.spool import SpooledEvent
 from stream.events.target import Target
@@ -17,7 +18,11 @@ from stream.events.target import Target
 if TYPE_CHECKING:
     from confluent_kafka import Producer
 
-OPTIONS = ("security", "mechanism")
+_VALUES = {
+    "security": ("SASL_SSL", "SASL_PLAINTEXT", "SSL", "PLAINTEXT"),
+    "mechanism": ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
+}
+OPTIONS = tuple(_VALUES)
 DEFAULT_TOPIC = "rcnn-live"
 _POLL_SECONDS = 0.1  # how soon an interrupt is noticed
 _REFUSED = ("MSG_SIZE_TOO_LARGE", "INVALID_MSG", "INVALID_RECORD")
@@ -32,12 +37,18 @@ class Kafka(Deliverer):
         source: name of the source.
 
     Raises:
-        UsageError: if confluent-kafka is not installed.
+        UsageError: if an option has a value of nothing, or confluent-kafka is not installed.
     """
 
     def __init__(self, target: Target, source: str) -> None:
         super().__init__()
         self.name = target.name
+        for option, allowed in _VALUES.items():
+            if target.options.get(option, allowed[0]) not in allowed:
+                raise UsageError(
+                    f"--events {target.name} has a #{option}= that Kafka does not know: allowed are "
+                    f"{', '.join(allowed)}."
+                )
         self._kafka = need("confluent_kafka", "confluent-kafka", f"--events {target.name}")
         self._target, self._source = target, source
         self._topic = target.path or DEFAULT_TOPIC
