@@ -46,8 +46,8 @@ class Kafka(Deliverer):
         for option, allowed in _VALUES.items():
             if target.options.get(option, allowed[0]) not in allowed:
                 raise UsageError(
-                    f"--events {target.name} has a #{option}= that Kafka does not know: allowed are "
-                    f"{', '.join(allowed)}."
+                    f"--events {target.name} has a #{option}= that Kafka does not know: allowed "
+                    f"are {', '.join(allowed)}."
                 )
         self._kafka = need("confluent_kafka", "confluent-kafka", f"--events {target.name}")
         self._target, self._source = target, source
