@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from typing import cast
@@ -16,15 +16,15 @@ from stream.errors import SourceError
 from stream.frame import Frame, SourceTime
 from stream.sinks.encoders import open_encoder, pick_encoder
 from stream.sources.base import FrameSource, SourceInfo
-from stream.sources.status import SourceStatus
 from stream.sources.tap import PacketTaker, PacketTap, new_connection
+from stream.sources.wrapper import Wrapper
 
 _TIME_BASE = Fraction(1, 90000)
 _USUAL_RATE = 30  # of a camera that does not say
 _GLOBAL_HEADER = 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: MP4 wants it beside the packets
 
 
-class Encoded(FrameSource):
+class Encoded(Wrapper):
     """A camera at hand, a screen, pictures or the demo, with packets: H.264, a keyframe a second.
 
     The thread that reads encodes, which takes a few milliseconds a frame. Frames that change their
@@ -36,23 +36,17 @@ class Encoded(FrameSource):
     """
 
     def __init__(self, source: FrameSource, tap: PacketTap) -> None:
-        self._source, self._tap = source, tap
+        super().__init__(source)
+        self._tap = tap
         self._info: SourceInfo | None = None
         self._encoder: _Encoder | None = None
 
-    @property
-    def corrupt_packets(self) -> int:
-        return self._source.corrupt_packets
-
-    def watch(self, listener: Callable[[SourceStatus], None]) -> None:
-        self._source.watch(listener)
-
     def open(self) -> SourceInfo:
-        self._info = self._source.open()
+        self._info = super().open()
         return self._info
 
     def read(self) -> Frame | None:
-        frame = self._source.read()
+        frame = super().read()
         if frame is None:
             self._end()
             return None
@@ -66,10 +60,7 @@ class Encoded(FrameSource):
 
     def close(self) -> None:
         self._end()
-        self._source.close()
-
-    def interrupt(self) -> None:
-        self._source.interrupt()
+        super().close()
 
     def _end(self) -> None:
         encoder, self._encoder = self._encoder, None
@@ -119,8 +110,9 @@ class _Encoder:
             ) from None
 
     def end(self) -> None:
-        """Give on the rest."""
-        self._give(None)
+        """Give on the rest; an encoder that has failed has none."""
+        with contextlib.suppress(av.FFmpegError):
+            self._give(None)
         self._taker.end()
         self._holder.close()
 

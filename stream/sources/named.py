@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 from stream.frame import Frame
 from stream.sources.base import FrameSource, SourceInfo
-from stream.sources.status import SourceStatus
+from stream.sources.wrapper import Wrapper
 
 
-class Named(FrameSource):
+class Named(Wrapper):
     """Hands everything through, but for the name that frames and events carry.
 
     Args:
@@ -19,24 +18,12 @@ class Named(FrameSource):
     """
 
     def __init__(self, source: FrameSource, name: str) -> None:
-        self._source, self._name = source, name
-
-    @property
-    def corrupt_packets(self) -> int:
-        return self._source.corrupt_packets
-
-    def watch(self, listener: Callable[[SourceStatus], None]) -> None:
-        self._source.watch(listener)
+        super().__init__(source)
+        self._name = name
 
     def open(self) -> SourceInfo:
-        return dataclasses.replace(self._source.open(), name=self._name)
+        return dataclasses.replace(super().open(), name=self._name)
 
     def read(self) -> Frame | None:
-        frame = self._source.read()
+        frame = super().read()
         return None if frame is None else dataclasses.replace(frame, source_id=self._name)
-
-    def close(self) -> None:
-        self._source.close()
-
-    def interrupt(self) -> None:
-        self._source.interrupt()
