@@ -17,7 +17,10 @@ from export.onnx import OPSET
 from models.errors import ModelError
 
 HALVES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
-PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+PRODUCTS = {
+    "fp16": ("Conv", "ConvTranspose", "Gemm", "MatMul"),
+    "bf16": ("Conv", "Gemm", "MatMul"),  # TensorRT transposes no convolution in it (its issue 4829)
+}
 # In half, too, where all they take is: what only moves values or chooses among them, and sums of
 # two. Not what takes boxes apart, so that all arithmetic on coordinates is fp32.
 FOLLOWERS = (
@@ -135,7 +138,7 @@ class _Halving:
     def _is_low(self, node: onnx.NodeProto) -> bool:
         if self.results & set(node.output):
             return False
-        if node.op_type in PRODUCTS:
+        if node.op_type in PRODUCTS[self.precision]:
             return True
         if node.op_type not in FOLLOWERS or _interpolates(node):
             return False

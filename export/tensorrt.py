@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,10 +14,10 @@ import tensorrt as trt
 from rich.console import Console
 
 from export.build import export_model
-from export.cache import cache_folder
 from export.files import publish, side_file, staging, write
 from export.tensorrt_progress import BuildProgress, run_interruptibly
 from export.tensorrt_support import check_tensorrt
+from export.tensorrt_timings import Timings
 from models.deploy.manifest import METADATA, PIXELS, EngineFacts, Manifest
 from models.errors import ModelError
 from models.letterbox import Image
@@ -26,14 +25,14 @@ from models.runtimes.gpu import Gpu, find_gpu
 from models.runtimes.tensorrt_package import VERSION, Log, load_plugins
 from models.zoo import LoadedModel
 
-_log = logging.getLogger(__name__)
-
 SUFFIX = ".engine"
 LEVEL = 3  # of optimisation while building; TensorRT's own default
 _MB = 1_000_000
 _OUT_OF_MEMORY = re.compile(
-    r"out of ?memory|insufficient (memory|workspace)|memory allocat|could not be allocated", re.I
+    r"out ?of ?memory|insufficient (memory|workspace)|memory allocat|could not be allocated", re.I
 )
+
+_TOO_LITTLE = re.compile(r"Exceeded mem budget of \d+\. Need (\d+)")  # of workspace, in bytes
 
 Batch = tuple[int, int, int]  # fewest pictures at a time, how many to be fastest for, most
 
@@ -116,7 +115,8 @@ def build_engine(
         batch: see ``Batch``; of a graph of a fixed batch, three times that.
         device: the GPU: ``auto``, ``cuda``, or one by its number.
         workspace_mb: most memory of the GPU that a layer may use beside its results; None for half
-            of what is free. If it is too much, a quarter of it is tried.
+            of what is free, or what is needed if that is more. If it is too much, a quarter of it
+            is tried.
         level: 0 to 5: the higher, the longer TensorRT searches for faster kernels.
         console: where to draw a bar; None for none.
 
@@ -129,9 +129,8 @@ def build_engine(
     model = onnx.load(graph)
     manifest = _manifest_in(model, graph)
     check_tensorrt(model)
-    workspace = workspace_mb * _MB if workspace_mb else gpu.free_bytes() // 2
     build = _Build(gpu, manifest, batch, level, console)
-    engine = build.run(graph.read_bytes(), workspace)
+    engine = build.run(graph.read_bytes(), workspace_mb and workspace_mb * _MB)
     facts = EngineFacts(
         gpu=gpu.name,
         capability=gpu.capability,
@@ -157,7 +156,24 @@ def _manifest_in(model: onnx.ModelProto, path: Path) -> Manifest:
 
 
 class _OutOfMemory(Exception):
-    """The GPU's memory is too small for what was tried."""
+    """The GPU's memory, or the part of it that was allowed, is too small."""
+
+
+class _BuildLog(Log):
+    """Also keeps how much memory TensorRT says it lacks, which is no error to it.
+
+    Attributes:
+        needed: bytes of workspace without which there is no engine; 0 if that was not said.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.needed = 0
+
+    def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
+        super().log(severity, msg)
+        if found := _TOO_LITTLE.search(msg):
+            self.needed = max(self.needed, int(found[1]))
 
 
 class _Build:
@@ -168,25 +184,52 @@ class _Build:
     ) -> None:
         self.gpu, self.manifest, self.batch, self.level = gpu, manifest, batch, level
         self.console = console
-        self.log = Log()
+        self.log = _BuildLog()
 
-    def run(self, graph: bytes, workspace: int) -> bytes:
-        """The engine; with a smaller workspace if the first is too large."""
-        tried = (workspace, workspace // 4)
-        for size in tried:
-            with BuildProgress(self.console, self.manifest.model) as progress:
-                try:
-                    return run_interruptibly(
-                        partial(self._attempt, graph, size, progress), progress
-                    )
-                except _OutOfMemory:
-                    self.log.errors.clear()
-        sizes = " and ".join(f"{size // _MB}" for size in tried)
-        raise ModelError(
-            f"The memory of {self.gpu.name} is too small to build {self.manifest.model} with "
-            f"workspaces of {sizes} MB: end what else uses it, or give a smaller --workspace, "
-            "--batch or --canvas."
-        )
+    def run(self, graph: bytes, allowed: int | None) -> bytes:
+        """The engine; with another workspace if TensorRT cannot do with the first.
+
+        Args:
+            graph: an .onnx file.
+            allowed: bytes of workspace that the user gave.
+        """
+        first = allowed or self.gpu.free_bytes() // 2
+        try:
+            return self._watched(graph, first)
+        except _OutOfMemory:
+            second = self._other_workspace(first, allowed)
+        try:
+            return self._watched(graph, second)
+        except _OutOfMemory:
+            raise ModelError(
+                f"The memory of {self.gpu.name} is too small to build {self.manifest.model} with "
+                f"workspaces of {first // _MB} and {second // _MB} MB: end what else uses it, or "
+                "give a smaller --workspace, --batch or --canvas."
+            ) from None
+
+    def _other_workspace(self, first: int, allowed: int | None) -> int:
+        """What to try next: more if it was too small for the graph, else less, for the rest."""
+        needed, free = self.log.needed, self.gpu.free_bytes()
+        if needed <= first:
+            return first // 4
+        rounded_mb = -(-needed // _MB)
+        if allowed:
+            raise ModelError(
+                f"{self.manifest.model} needs a workspace of {rounded_mb} MB and may use "
+                f"{allowed // _MB}: give --workspace {rounded_mb}, or a smaller --batch or "
+                "--canvas."
+            )
+        if needed > free:
+            raise ModelError(
+                f"{self.manifest.model} needs a workspace of {rounded_mb} MB, and {free // _MB} MB "
+                f"of {self.gpu.name} are free: end what else uses it, or give a smaller --batch or "
+                "--canvas."
+            )
+        return needed
+
+    def _watched(self, graph: bytes, workspace: int) -> bytes:
+        with BuildProgress(self.console, self.manifest.model) as progress:
+            return run_interruptibly(partial(self._attempt, graph, workspace, progress), progress)
 
     def _attempt(self, graph: bytes, workspace: int, progress: BuildProgress) -> bytes:
         with self.gpu.selected():
@@ -202,7 +245,8 @@ class _Build:
             config.clear_flag(trt.BuilderFlag.TF32)  # fp32 is fp32
             config.progress_monitor = progress.monitor
             self._add_profile(builder, config)
-            timings = _Timings(self.gpu, config)
+            timings = Timings(self.gpu, config)
+            self.log.errors.clear()  # that it could not use what was kept, for one
             engine = builder.build_serialized_network(network, config)
             timings.keep()
         if engine is not None:
@@ -238,42 +282,3 @@ class _Build:
                 f"TensorRT does not take a batch of {':'.join(map(str, self.batch))} for "
                 f"{self.manifest.model}: {self.log.reason()}."
             )
-
-
-class _Timings:
-    """How fast each kernel was in earlier builds on such a GPU, so that this one is quicker."""
-
-    def __init__(self, gpu: Gpu, config: trt.IBuilderConfig) -> None:
-        gpu_name = re.sub(r"\W+", "-", gpu.name)
-        self.path = cache_folder() / f"tensorrt-{VERSION}-{gpu_name}-{gpu.capability}.timings"
-        self.config: trt.IBuilderConfig = config
-        kept = self._read()
-        if not self._use(kept) and kept:
-            self._use(b"")  # damaged, or of another driver
-
-    def _read(self) -> bytes:
-        try:
-            return self.path.read_bytes()
-        except OSError:  # most often, there are none so far
-            return b""
-
-    def _use(self, kept: bytes) -> bool:
-        cache = self.config.create_timing_cache(kept)
-        return cache is not None and self.config.set_timing_cache(cache, ignore_mismatch=False)
-
-    def keep(self) -> None:
-        """Write them for the next build, that of another process too.
-
-        Where that fails, the engine is there all the same.
-        """
-        cache: trt.ITimingCache = self.config.get_timing_cache()
-        if cache is None:
-            return
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with staging(self.path.parent) as folder:
-                made = folder / self.path.name
-                write(made, bytes(cache.serialize()))
-                made.replace(self.path)
-        except (OSError, ModelError) as error:
-            _log.warning("the next build will take as long, as nothing is kept of this: %s", error)

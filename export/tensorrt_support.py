@@ -109,6 +109,7 @@ class _Check:
         self.special: dict[str, Callable[[onnx.NodeProto], Iterator[str]]] = {
             "TopK": self._top_k,
             "RoiAlign": self._roi_align,
+            "ConvTranspose": self._transposed,
             "Resize": lambda node: self._attributes(node, _RESIZE),
             "MaxPool": self._pooling,
             "AveragePool": self._pooling,
@@ -194,6 +195,11 @@ class _Check:
             yield "has features and boxes of different types"
         if _attributes_of(node).get("sampling_ratio", 0) < 0:
             yield "has a negative sampling_ratio"
+
+    def _transposed(self, node: onnx.NodeProto) -> Iterator[str]:
+        """The parser takes bf16, and no version up to 11.0 has a kernel (TensorRT's issue 4829)."""
+        if self.types[node.input[0]] == TensorProto.BFLOAT16:
+            yield "is in BF16, for which TensorRT has no kernel"
 
     def _pooling(self, node: onnx.NodeProto) -> Iterator[str]:
         values = _attributes_of(node)

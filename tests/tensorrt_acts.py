@@ -116,7 +116,9 @@ def _(self: Any, content: bytes) -> Any:
 @act("IBuilderConfig.set_timing_cache")
 def _(self: Any, cache: Any, ignore: bool) -> bool:
     assert not ignore
-    is_ours = cache._content in (b"",) or b"other driver" not in cache._content
+    is_ours = b"another driver" not in cache._content
+    if not is_ours:
+        self._world.log.log(_severity("ERROR"), "the timing cache will not be used")
     self._cache = cache if is_ours else None
     return is_ours
 
@@ -177,6 +179,8 @@ def _(self: Any, network: Any, config: Any) -> Any:
     if not _progress(world, config._progress_monitor):
         return None
     if world.failures and (failure := world.failures.pop(0)):
+        for remark in world.remarks:
+            world.log.log(_severity("VERBOSE"), remark)
         world.log.log(_severity("ERROR"), failure)
         world.log.log(_severity("ERROR"), "IBuilder::buildSerializedNetwork: Error Code 10")
         return None

@@ -28,10 +28,14 @@ from tensorrt_acts import ACTS
 from models.deploy.manifest import METADATA, Manifest
 
 CANVAS = (8, 12)
+# as TensorRT-RTX 1.7 says it
+TOO_LITTLE = "[localCheckMacros.cpp::getErrorStr::132] Error Code 2: OutOfMemory (Requested size)"
+NEEDED = " (foreignNode) [pass.cpp:2417: run_passes] Exceeded mem budget of 1000. Need {}"
 OUT_OF_MEMORY = "[defaultAllocator.cpp::allocate] Cuda Runtime (out of memory)"
 _USERS = (
     "export.tensorrt",
     "export.tensorrt_progress",
+    "export.tensorrt_timings",
     "models.runtimes.tensorrt",
     "models.runtimes.tensorrt_package",
 )
@@ -46,6 +50,7 @@ class World:
         version: of TensorRT.
         parser_errors: description, operator and node of each that the parser reports.
         failures: what the next builds say instead of building; None for one that works.
+        remarks: what they say before that, and is no error.
         steps: of a build.
         is_endless: whether a build goes on until it is cancelled.
         is_building: set as soon as one does so.
@@ -59,6 +64,7 @@ class World:
     version: str = "11.4.0.106"
     parser_errors: list[tuple[str, str, str]] = field(default_factory=list)
     failures: list[str | None] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     steps: int = 3
     is_endless: bool = False
     is_building: threading.Event = field(default_factory=threading.Event)

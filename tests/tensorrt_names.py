@@ -28,6 +28,7 @@ USERS = [
     for path in (
         "export/tensorrt.py",
         "export/tensorrt_progress.py",
+        "export/tensorrt_timings.py",
         "models/runtimes/tensorrt.py",
         "models/runtimes/tensorrt_package.py",
     )

@@ -144,6 +144,29 @@ class TestFailures:
         self.expect(made, words, workspace_mb=800)
         assert len(world.failures) == 1
 
+    def test_too_small_a_workspace_for_the_graph(self, world: Any, made: Path) -> None:
+        """What it says it needs is tried, not less."""
+        world.failures = [double.TOO_LITTLE, None]
+        world.remarks = [double.NEEDED.format(3_000_000_000), double.NEEDED.format(5_000_000_000)]
+        assert build(made).exists()
+        limits = world.called("IBuilderConfig.set_memory_pool_limit")
+        assert [size for _, size in limits] == [4_000_000_000, 5_000_000_000]
+
+    @pytest.mark.parametrize(
+        ("settings", "needed", "words"),
+        [
+            ({"workspace_mb": 700}, 1_681_437_440, "1682 MB and may use 700: give --workspace 168"),
+            ({}, 9_000_000_000, "9000 MB, and 8000 MB of NVIDIA H100 are free: end what else"),
+        ],
+    )
+    def test_more_than_there_is(
+        self, world: Any, made: Path, settings: dict[str, int], needed: int, words: str
+    ) -> None:
+        world.failures = [double.TOO_LITTLE, None]
+        world.remarks = [double.NEEDED.format(needed)]
+        self.expect(made, f"bright needs a workspace of {words}", **settings)
+        assert len(world.failures) == 1
+
     def test_the_second_attempt_fails_for_a_reason_of_its_own(self, world: Any, made: Path) -> None:
         world.failures = [double.OUT_OF_MEMORY, "Error Code 9: no kernel for it"]
         self.expect(made, "cannot build bright: Error Code 9: no kernel for it;")
@@ -201,6 +224,16 @@ class TestTimings:
         build(made)
         assert world.called("IBuilderConfig.create_timing_cache")[1:] == [(content,), (b"",)]
         assert kept.read_bytes() == b"timings+"
+
+    def test_that_they_cannot_be_used_is_not_why_a_build_fails(
+        self, world: Any, made: Path
+    ) -> None:
+        build(made)
+        (kept,) = (made / "cache").iterdir()
+        kept.write_bytes(DRIVER)
+        world.failures = ["Error Code 9: no kernel for it"]
+        with pytest.raises(ModelError, match="cannot build bright: Error Code 9: no kernel for"):
+            build(made)
 
     def test_where_they_cannot_be_kept_the_engine_is_built_all_the_same(
         self,
