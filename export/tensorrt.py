@@ -265,7 +265,8 @@ class _Build:
         reason, node = self.log.reason(), "the graph"
         if parser.num_errors:
             error: trt.ParserError = parser.get_error(0)
-            reason = (error.desc().strip().splitlines() or [reason])[0].rstrip(".")
+            said = (error.desc().strip().splitlines() or [reason])[0].rstrip(".")
+            reason = f"{error.code().name.lower().replace('_', ' ')} ({said})"  # it may be "false"
             if error.node_name():
                 node = f"{error.node_operator()} at {error.node_name()}"
         raise ModelError(

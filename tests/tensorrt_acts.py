@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,6 +159,11 @@ def _(self: Any, index: int) -> Any:
 @act("ParserError.desc")
 def _(self: Any) -> str:
     return str(self._told[0])
+
+
+@act("ParserError.code")
+def _(self: Any) -> Any:
+    return SimpleNamespace(name="UNSUPPORTED_NODE")
 
 
 @act("ParserError.node_operator")

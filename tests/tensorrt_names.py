@@ -93,10 +93,10 @@ class Unavailable(Exception):
     """Why the wheels cannot be read here."""
 
 
-def wheel(requirement: str, folder: Path) -> Path:
-    """A wheel, unpacked; fetched if it is not there."""
+def wheel(requirement: str, folder: Path, holds: str = "tensorrt_bindings/*.so") -> Path:
+    """A wheel, unpacked; fetched if it is not there, which ``holds`` tells."""
     place = folder / re.sub(r"\W+", "-", requirement)
-    if not any(place.glob("tensorrt_bindings/*.so")):
+    if not any(place.glob(holds)):
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
         command += ["--dest", str(place), requirement]
         fetched = subprocess.run(command, capture_output=True, text=True)
