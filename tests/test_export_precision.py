@@ -126,7 +126,7 @@ def test_a_split_detector_in_half(precision: str, tmp_path: Path) -> None:
         assert opened.manifest.precision == precision
         assert sum(len(opened.detect(frame)) for frame in case.people()) >= 1
     if precision == "bf16":
-        with pytest.raises(ModelError, match="bf16 on GPUs alone; use --runtime openvino"):
+        with pytest.raises(ModelError, match="bf16 by TensorRT alone; use --runtime openvino"):
             open_exported(path, runtime="onnxruntime")
         path = case.put(as_computed(model), tmp_path / "computed.onnx")
     with open_exported(path, runtime="onnxruntime", min_score=0.5) as opened:

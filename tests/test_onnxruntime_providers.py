@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,7 @@ from models.runtimes.onnxruntime_gpu import (
     placement,
     provider_options,
 )
+from models.runtimes.onnxruntime_session import missing_library
 
 CANVAS = 4, 6  # (height, width) px
 ROWS = 2
@@ -288,6 +292,28 @@ def test_a_provider_that_does_not_load_is_no_other(
     )
     with pytest.raises(ModelError, match=f"ONNX Runtime cannot load {CUDA}"):
         OnnxRuntime(small_file(tmp_path), device="cuda")
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+@pytest.mark.parametrize(
+    ("library", "remedy"),
+    [
+        ("libcurand.so.99", r"pip install 'onnxruntime-gpu\[cuda,cudnn\]'"),
+        ("libnvinfer.so.10", "pip install 'tensorrt<11'"),
+        ("libnvinfer.so.99", "install TensorRT of that version"),
+    ],
+)
+def test_a_library_that_is_missing_is_named(tmp_path: Path, library: str, remedy: str) -> None:
+    """By the system's own loader, of a provider that is linked with one that is not here."""
+    needed, provider = tmp_path / library, tmp_path / "libonnxruntime_providers_cuda.so"
+    assert missing_library("cuda", tmp_path) is None, "as where they have other names"
+    build = ["cc", "-shared", "-x", "c", "/dev/null", "-x", "none", "-o"]
+    subprocess.run([*build, str(needed), f"-Wl,-soname,{library}"], check=True)
+    subprocess.run([*build, str(provider), "-Wl,--no-as-needed", str(needed)], check=True)
+    needed.unlink()
+    found = missing_library("cuda", tmp_path)
+    assert found is not None
+    assert re.fullmatch(rf"{library} is not here \({remedy}\)", found)
 
 
 def test_engines_of_other_weights_lie_elsewhere(

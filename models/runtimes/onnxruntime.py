@@ -39,6 +39,7 @@ from models.runtimes.onnxruntime_gpu import (
     engines_folder,
     provider_options,
 )
+from models.runtimes.onnxruntime_session import load_libraries, open_session
 from models.runtimes.onnxruntime_whole import WholeOnGpu
 from models.runtimes.static import Padded, StaticRuntime, check_file, whole
 
@@ -109,6 +110,7 @@ class OnnxRuntime(StaticRuntime):
         if kind != "cpu":
             self._gpu = find_gpu(f"cuda:{number}" if number else "cuda", "This ONNX Runtime")
             self.device = self._gpu.device
+            load_libraries()
         if kind == "tensorrt":
             self.name = "onnxruntime-tensorrt"
         self._on_gpu: WholeOnGpu | None = None
@@ -128,10 +130,11 @@ class OnnxRuntime(StaticRuntime):
             ) from error
         except ERRORS as error:
             reason = "it is damaged or no export; export it again."
-            if kind == "cpu" and manifest.precision == "bf16":
-                reason = "it has bf16 on GPUs alone; use --runtime openvino."
             if kind != "cpu":  # which fails for reasons of its own
                 reason = f"{PROVIDERS[kind][0]} says: {str(error).strip().splitlines()[0]}"
+            if kind != "tensorrt" and manifest.precision == "bf16":
+                other = "openvino" if kind == "cpu" else "onnxruntime-tensorrt"
+                reason = f"it computes in bf16 by TensorRT alone; use --runtime {other}."
             raise ModelError(f"{path} cannot be run by ONNX Runtime: {reason}") from error
         if self._second is not None:
             self.detail_shape = tuple(self._second.get_outputs()[0].shape[1:])
@@ -173,26 +176,16 @@ class OnnxRuntime(StaticRuntime):
         # the other session's threads would otherwise still wait for work when this one computes
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        session = ort.InferenceSession(
-            model.SerializeToString(),
-            sess_options=options,
-            providers=provider_options(
-                kind,
-                self.manifest,
-                cuda_graph=cuda_graph,
-                engines=engines,
-                number=self._number,
-                stream=stream,
-            ),
-            enable_fallback=0,  # or it prints what went wrong, and goes on with another provider
+        providers = provider_options(
+            kind,
+            self.manifest,
+            cuda_graph=cuda_graph,
+            engines=engines,
+            number=self._number,
+            stream=stream,
         )
-        wanted = PROVIDERS[kind][0]
-        if wanted not in session.get_providers():
-            raise ModelError(
-                f"ONNX Runtime cannot load {wanted}: its libraries (CUDA, cuDNN, TensorRT) are "
-                "missing or of another version; use --device cpu."
-            )
-        check_placement(session, model, wanted)
+        session = open_session(model.SerializeToString(), options, providers, kind)
+        check_placement(session, model, PROVIDERS[kind][0])
         return session
 
     @property
