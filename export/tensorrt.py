@@ -139,7 +139,6 @@ def build_engine(
         size_bytes=len(engine),
         sha256=hashlib.sha256(engine).hexdigest(),
     )
-    # not the graph's name, whose .json would take the place of the engine's
     name = f"{graph.stem}-batch{'-'.join(map(str, sorted(set(batch))))}{SUFFIX}"
     with staging(output) as folder:
         write(folder / name, engine)

@@ -38,6 +38,14 @@ def test_int8_wants_pictures(tmp_path: Path) -> None:
         )
 
 
+def test_every_form_of_a_model_has_a_description_of_its_own() -> None:
+    """Or the proof of one would be that of another, in the same folder."""
+    paths = [Path("made") / f"model-96x128-fp32{suffix}" for suffix in build.SUFFIXES.values()]
+    assert len({file for path in paths for file in files_of(path)}) == sum(
+        len(files_of(path)) for path in paths
+    )
+
+
 def test_a_failure_leaves_nothing_and_the_model_as_it_was(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

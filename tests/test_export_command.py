@@ -104,12 +104,15 @@ class TestWithAnExport:
         code, out, err = rcnn_live("export", *SIZE, "--batch", "dynamic", "-o", "made")
         assert code == 0, err
         name = "mask_rcnn_person-96x128-fp32"
-        assert {path.name for path in Path("made").iterdir()} == {f"{name}.onnx", f"{name}.json"}
+        assert {path.name for path in Path("made").iterdir()} == {
+            f"{name}.onnx",
+            f"{name}.onnx.json",
+        }
         assert f"made/{name}.onnx" in out
         model = onnx.load(f"made/{name}.onnx")
         onnx.checker.check_model(model, full_check=True)
         inside = json.loads({note.key: note.value for note in model.metadata_props}[METADATA])
-        beside = json.loads(Path(f"made/{name}.json").read_text(encoding="utf-8"))
+        beside = json.loads(Path(f"made/{name}.onnx.json").read_text(encoding="utf-8"))
         proof = beside.pop("proof")
         assert inside == beside
         assert proof["failure"] is None

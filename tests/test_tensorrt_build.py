@@ -84,7 +84,7 @@ class TestWhatComesOut:
         path = build(made)
         assert {file.name for file in path.parent.iterdir()} == {
             "bright-8x12-fp32-batch1-4-8.engine",
-            "bright-8x12-fp32-batch1-4-8.json",
+            "bright-8x12-fp32-batch1-4-8.engine.json",
         }
         manifest = Manifest.from_json(side_file(path).read_text(encoding="utf-8"), "it")
         content = path.read_bytes()

@@ -27,7 +27,7 @@ Form = Literal["split", "whole"]
 
 def side_file(path: Path) -> Path:
     """The manifest and proof beside an exported file."""
-    return path.with_suffix(".json")
+    return path.with_name(f"{path.name}.json")  # .onnx and .xml of one model each have one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
