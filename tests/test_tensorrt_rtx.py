@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import export_case as case
+import numpy as np
 import onnx
 import pytest
 import tensorrt_names
@@ -21,10 +22,13 @@ from test_zoo import EVERY_MODEL
 from export.int8 import quantise
 from export.onnx import to_onnx
 from export.precision import HALVES, in_half
+from models import zoo
 from models.deploy.graph import static_graph
 from models.deploy.manifest import METADATA, Manifest, side_file
 
 Found = dict[str, Any]
+SMALL = (128, 160)  # a canvas, (height, width) px
+PRECISIONS = ("fp32", *HALVES, "int8")
 RAW = Manifest(
     model="raw",
     kind="boxes",
@@ -81,8 +85,8 @@ def written(body: str, opset: int = 20) -> onnx.ModelProto:
     return model
 
 
-def resnet(name: str, canvas: tuple[int, int]) -> onnx.ModelProto:
-    """One of torchvision's with COCO's classes, of any batch, fp16."""
+def exported(name: str, canvas: tuple[int, int], precision: str) -> onnx.ModelProto:
+    """One of torchvision's with COCO's classes and random weights, of any batch."""
     model = torchvision.models.get_model(name, weights=None, weights_backbone=None).eval()
     graph = static_graph(model, canvas)
     manifest = dataclasses.replace(
@@ -91,11 +95,15 @@ def resnet(name: str, canvas: tuple[int, int]) -> onnx.ModelProto:
         kind=graph.kind,
         canvas=canvas,
         batch=None,
-        precision="fp16",
+        precision=precision,
         class_names=("a",) * 91,
     )
     with torch.no_grad():
-        return in_half(to_onnx(graph, manifest), "fp16")
+        found = to_onnx(graph, manifest)
+    if precision == "int8":
+        noise = np.random.default_rng(0).integers(0, 255, (*canvas, 3), np.uint8)
+        return quantise(found, manifest, [noise])
+    return in_half(found, precision) if precision in HALVES else found
 
 
 def size_of(found: Found) -> int:
@@ -106,7 +114,7 @@ def size_of(found: Found) -> int:
 class TestEngines:
     @pytest.mark.slow
     @pytest.mark.timeout(1800)
-    @pytest.mark.parametrize("precision", ["fp32", *HALVES, "int8"])
+    @pytest.mark.parametrize("precision", PRECISIONS)
     def test_the_embedded_model(self, build: Any, precision: str) -> None:
         model = case.whole()
         manifest = case.as_it_were(model, precision)
@@ -128,16 +136,23 @@ class TestEngines:
     @pytest.mark.slow
     @pytest.mark.timeout(600)
     @pytest.mark.parametrize(
-        ("name", "canvas"),
+        ("name", "canvas", "precision"),
         [
-            ("fasterrcnn_mobilenet_v3_large_320_fpn", (128, 160)),
-            ("keypointrcnn_resnet50_fpn", (128, 160)),
-            pytest.param("maskrcnn_resnet50_fpn_v2", (128, 160), marks=EVERY_MODEL),
-            ("maskrcnn_resnet50_fpn", (800, 1344)),  # as its makers run it
+            ("fasterrcnn_mobilenet_v3_large_320_fpn", SMALL, "fp16"),
+            ("keypointrcnn_resnet50_fpn", SMALL, "bf16"),
+            ("maskrcnn_resnet50_fpn", (800, 1344), "fp16"),  # as its makers run it
+            *(
+                pytest.param(name, SMALL, precision, marks=EVERY_MODEL)
+                for name in zoo.model_names()
+                if "rcnn" in name and name != zoo.EMBEDDED
+                for precision in PRECISIONS
+            ),
         ],
     )
-    def test_torchvision_s(self, build: Any, name: str, canvas: tuple[int, int]) -> None:
-        model = resnet(name, canvas)
+    def test_torchvision_s(
+        self, build: Any, name: str, canvas: tuple[int, int], precision: str
+    ) -> None:
+        model = exported(name, canvas, precision)
         assert size_of(build(model, batch=(1, 4, 8))) > 0.9 * model.ByteSize()
 
     def test_timings_that_are_damaged(self, build: Any, tmp_path: Path) -> None:
