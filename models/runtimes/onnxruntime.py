@@ -13,6 +13,7 @@ import onnxruntime as ort
 import torch
 from google.protobuf.message import DecodeError
 from onnxruntime.capi import onnxruntime_pybind11_state
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as Unsupported
 
 from models.deploy.manifest import (
     DETAILS,
@@ -39,7 +40,7 @@ from models.runtimes.onnxruntime_gpu import (
     engines_folder,
     provider_options,
 )
-from models.runtimes.onnxruntime_session import load_libraries, open_session
+from models.runtimes.onnxruntime_session import open_session
 from models.runtimes.onnxruntime_whole import WholeOnGpu
 from models.runtimes.static import Padded, StaticRuntime, check_file, whole
 
@@ -110,7 +111,6 @@ class OnnxRuntime(StaticRuntime):
         if kind != "cpu":
             self._gpu = find_gpu(f"cuda:{number}" if number else "cuda", "This ONNX Runtime")
             self.device = self._gpu.device
-            load_libraries()
         if kind == "tensorrt":
             self.name = "onnxruntime-tensorrt"
         self._on_gpu: WholeOnGpu | None = None
@@ -132,7 +132,7 @@ class OnnxRuntime(StaticRuntime):
             reason = "it is damaged or no export; export it again."
             if kind != "cpu":  # which fails for reasons of its own
                 reason = f"{PROVIDERS[kind][0]} says: {str(error).strip().splitlines()[0]}"
-            if kind != "tensorrt" and manifest.precision == "bf16":
+            if manifest.precision == "bf16" and isinstance(error, Unsupported):
                 other = "openvino" if kind == "cpu" else "onnxruntime-tensorrt"
                 reason = f"it computes in bf16 by TensorRT alone; use --runtime {other}."
             raise ModelError(f"{path} cannot be run by ONNX Runtime: {reason}") from error

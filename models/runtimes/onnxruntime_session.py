@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib
-import io
+import importlib.util
 from pathlib import Path
 
 import onnxruntime as ort
@@ -22,21 +21,12 @@ _BRINGS = {  # by how a library's name begins
 }
 
 
-def load_libraries() -> None:
-    """Load them out of NVIDIA's packages for Python, where ONNX Runtime does not look by itself.
-
-    What is not there shows when a session is opened: see ``missing_library``.
-    """
-    with contextlib.redirect_stdout(io.StringIO()):  # where it says what it did not find
-        ort.preload_dlls()
-    with contextlib.suppress(ImportError):
-        importlib.import_module("tensorrt_libs")  # which loads TensorRT's
-
-
 def open_session(
     model: bytes, options: ort.SessionOptions, providers: list[tuple[str, Options]], device: str
 ) -> ort.InferenceSession:
     """A session of the provider that was asked for, and of no other in its place.
+
+    Libraries that ONNX Runtime does not find are loaded out of NVIDIA's packages for Python.
 
     Args:
         model: an .onnx file.
@@ -48,29 +38,54 @@ def open_session(
         ModelError: if its provider cannot be loaded.
         Exception: ONNX Runtime's own, for all else.
     """
-    wanted = PROVIDERS[device][0]
+    loaded: set[str] = set()
+    while True:
+        session, error = _attempt(model, options, providers)
+        if session is not None and PROVIDERS[device][0] in session.get_providers():
+            return session
+        missing = missing_library(device)
+        if missing is None and error is not None:
+            raise error
+        if missing is None or missing in loaded or not load_from_packages(missing):
+            raise _load_error(PROVIDERS[device][0], missing) from error
+        loaded.add(missing)
+
+
+def _attempt(
+    model: bytes, options: ort.SessionOptions, providers: list[tuple[str, Options]]
+) -> tuple[ort.InferenceSession | None, Exception | None]:
     ort.set_default_logger_severity(_LOG_NOTHING)  # of what is a sentence here
     try:
         # without fallback, or it prints what went wrong and goes on with another provider
-        session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
-    except Exception as error:
-        if missing := missing_library(device):
-            raise _load_error(wanted, missing) from error
-        raise
+        return ort.InferenceSession(model, options, providers=providers, enable_fallback=0), None
+    except Exception as error:  # noqa: BLE001 - the caller's
+        return None, error
     finally:
         ort.set_default_logger_severity(_LOG_WARNINGS)
-    if wanted not in session.get_providers():
-        raise _load_error(wanted, missing_library(device))
-    return session
+
+
+def load_from_packages(library: str) -> bool:
+    """Whether one of NVIDIA's packages has a library and it could be loaded."""
+    for package, pattern in (("nvidia", f"*/lib/{library}"), ("tensorrt_libs", library)):
+        found = importlib.util.find_spec(package)
+        for folder in (found.submodule_search_locations or ()) if found else ():
+            for file in Path(folder).glob(pattern):
+                with contextlib.suppress(OSError):
+                    ctypes.CDLL(str(file))
+                    return True
+    return False
 
 
 def _load_error(provider: str, missing: str | None) -> ModelError:
-    reason = missing or "its libraries (CUDA, cuDNN, TensorRT) are missing or of another version"
+    reason = "its libraries (CUDA, cuDNN, TensorRT) are missing or of another version"
+    if missing is not None:
+        remedy = next(text for start, text in _BRINGS.items() if missing.startswith(start))
+        reason = f"{missing} is not here ({remedy})"
     return ModelError(f"ONNX Runtime cannot load {provider}: {reason}; use --device cpu.")
 
 
 def missing_library(device: str, folder: Path | None = None) -> str | None:
-    """Which library keeps a provider from being loaded, and what brings it; None if none does.
+    """The first library without which a provider cannot be loaded, by the system's own loader.
 
     Args:
         device: ``cuda`` or ``tensorrt``; the CPU's is part of ONNX Runtime.
@@ -83,7 +98,6 @@ def missing_library(device: str, folder: Path | None = None) -> str | None:
     try:
         ctypes.CDLL(str(provider))
     except OSError as error:
-        name = str(error).partition(":")[0]
-        remedy = next(text for start, text in _BRINGS.items() if name.startswith(start))
-        return f"{name} is not here ({remedy})"
+        name, _, reason = str(error).partition(":")
+        return name if "cannot open shared object" in reason else None
     return None
