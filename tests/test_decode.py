@@ -20,6 +20,7 @@ from pieces import Run
 from stream.cli import run as run_command
 from stream.errors import SinkError, UsageError
 from stream.frame import Frame
+from stream.publish.encoder import LIVE
 from stream.sinks import encoders
 from stream.sinks.encoders import candidates, pick_encoder
 from stream.sources import SourceOptions, create_source, decoders
@@ -154,7 +155,9 @@ def test_an_encoder_is_chosen_by_encoding(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    "candidate", [*candidates("nvenc"), *candidates("x264")], ids=lambda each: each[0]
+    "candidate",
+    [*candidates("nvenc"), *candidates("x264"), *LIVE.items()],
+    ids=lambda each: each[0],
 )
 def test_options_of_encoders_exist(candidate: tuple[str, dict[str, str]]) -> None:
     """FFmpeg ignores an option it does not know; of those it knows, nonsense is refused first."""

@@ -13,7 +13,6 @@ import onnxruntime as ort
 import torch
 from google.protobuf.message import DecodeError
 from onnxruntime.capi import onnxruntime_pybind11_state
-from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as Unsupported
 
 from models.deploy.manifest import (
     DETAILS,
@@ -132,7 +131,8 @@ class OnnxRuntime(StaticRuntime):
             reason = "it is damaged or no export; export it again."
             if kind != "cpu":  # which fails for reasons of its own
                 reason = f"{PROVIDERS[kind][0]} says: {str(error).strip().splitlines()[0]}"
-            if manifest.precision == "bf16" and isinstance(error, Unsupported):
+            unsupported = isinstance(error, onnxruntime_pybind11_state.NotImplemented)
+            if unsupported and manifest.precision == "bf16":
                 other = "openvino" if kind == "cpu" else "onnxruntime-tensorrt"
                 reason = f"it computes in bf16 by TensorRT alone; use --runtime {other}."
             raise ModelError(f"{path} cannot be run by ONNX Runtime: {reason}") from error

@@ -23,7 +23,7 @@ KEYFRAME_SECONDS = 1.0
 _NO_KEYFRAME = 10_000  # frames, after which an encoder may make one by itself
 _MOST_THREADS = 4
 # beside pick_encoder's options, which hold nothing back: keyframes where they are asked for
-_LIVE = {
+LIVE = {
     "libx264": {"preset": "superfast", "tune": "zerolatency", "forced-idr": "1"},
     "h264_nvenc": {"tune": "ull", "zerolatency": "1", "forced-idr": "1"},
 }
@@ -50,7 +50,7 @@ class LiveEncoder:
         self._codec.time_base, self._codec.framerate = TIME_BASE, frame_rate
         # the model needs the cores, too
         self._codec.thread_count = max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // 2))
-        self._codec.options = {**options, **_LIVE.get(name, {}), "g": str(_NO_KEYFRAME)}
+        self._codec.options = {**options, **LIVE.get(name, {}), "g": str(_NO_KEYFRAME)}
         self._frame_ticks = round(1 / frame_rate / TIME_BASE)
         self._begun_at: float | None = None
         self._keyframe_at = self._ticks = 0
