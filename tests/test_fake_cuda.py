@@ -75,6 +75,24 @@ def test_a_whole_graph_stays_on_the_gpu(kind: Kind, precision: str) -> None:
     assert found[0].shape == (2, graph.detector.boxes.count, 4)
 
 
+@pytest.mark.parametrize("kind", ["boxes", "masks", "keypoints"])
+def test_it_is_one_graph_to_the_compiler(kind: Kind) -> None:
+    """As ``torch-compiled`` hands it over; kernels are made only where there is a GPU."""
+    mode, graphs = FakeTensorMode(), []
+    whole = on_fake_gpu(in_half(static_graph(model_of(kind).module, CANVAS), "fp16").whole, mode)
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    with mode, torch.inference_mode():
+        pixels = torch.empty((2, *CANVAS, 3), dtype=torch.uint8, device=GPU)
+        compiled: Any = torch.compile(whole, fullgraph=True, dynamic=False, backend=backend)
+        found = compiled(pixels)
+    assert {each.device for each in found} == {GPU}
+    assert len(graphs) == 1
+
+
 def test_a_frame_is_laid_out_on_the_gpu() -> None:
     letterbox = Letterbox.inside((64, 48), (80, 80))
     frame: Any = torch.zeros((48, 64, 3), dtype=torch.uint8).numpy()
