@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stream.errors import SinkError, UsageError
+from stream.frame import Frame
 from stream.sinks.base import Sink
 from stream.sinks.recording import Recording, RecordingStatistics
 from stream.sinks.segments import RecordingOptions
@@ -18,6 +19,8 @@ from stream.sources.base import SourceInfo
 
 if TYPE_CHECKING:
     from stream.stages import Job
+
+PATIENCE_SECONDS = 1.0  # for the next packet: at the end of a file there is none
 
 
 class SwitchedRecording(Sink):
@@ -54,6 +57,7 @@ class SwitchedRecording(Sink):
         self._current: Recording | None = None
         self._ending: Recording | None = None
         self._finished: RecordingStatistics | None = None  # of those before, summed up
+        self._waited_from: float | None = None  # pts in seconds
 
     @property
     def may_want_picture(self) -> bool:
@@ -110,8 +114,18 @@ class SwitchedRecording(Sink):
     def write(self, job: Job) -> None:
         with self._writing:
             # a frame that was not drawn came before the switch
-            if self._current is not None and job.picture is not None:
-                self._current.write(job)
+            if self._current is None or job.picture is None or self._waits_for_sound(job.frame):
+                return
+            self._current.write(job)
+
+    def _waits_for_sound(self, frame: Frame) -> bool:
+        """Whether the file should begin a little later, or it would have no sound at all."""
+        source_time = frame.source_time
+        if source_time is None or self._packets.is_told(source_time.connection):
+            return False
+        if self._waited_from is None:
+            self._waited_from = frame.pts_seconds
+        return frame.pts_seconds < self._waited_from + PATIENCE_SECONDS
 
     def close(self) -> None:
         with self._switching:
@@ -146,7 +160,7 @@ class SwitchedRecording(Sink):
         recording.open(self._info)
         self._packets.target = recording.tap
         with self._writing:
-            self._current = recording
+            self._current, self._waited_from = recording, None
 
     def _finish(self) -> None:
         with self._writing:

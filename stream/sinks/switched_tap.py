@@ -19,9 +19,24 @@ class SwitchedTap(PacketTap):
 
     def __init__(self) -> None:
         self.target: PacketTap | None = None
+        self._takers: dict[int, _SwitchedTaker] = {}  # of open connections
 
     def begin(self, streams: Sequence[Stream], *, is_live: bool, connection: int) -> PacketTaker:
-        return _SwitchedTaker(self, streams, is_live=is_live, connection=connection)
+        made = _SwitchedTaker(self, streams, is_live=is_live, connection=connection)
+        self._takers[connection] = made
+        return made
+
+    def is_told(self, connection: int) -> bool:
+        """Whether the target knows of a connection, if there is any to be told of.
+
+        It is told when the connection's next packet is read. From any thread.
+        """
+        taker = self._takers.get(connection)
+        return taker is None or taker.target is self.target
+
+    def forget(self, connection: int) -> None:
+        """A connection has ended."""
+        self._takers.pop(connection, None)
 
 
 class _SwitchedTaker(PacketTaker):
@@ -29,6 +44,9 @@ class _SwitchedTaker(PacketTaker):
 
     It keeps the streams, and looks at them only while it is called: the reader's thread has them
     open until it has called ``end``.
+
+    Attributes:
+        target: that was told of the connection.
     """
 
     def __init__(
@@ -36,7 +54,7 @@ class _SwitchedTaker(PacketTaker):
     ) -> None:
         self._switch, self._streams = switch, streams
         self._is_live, self._connection = is_live, connection
-        self._target: PacketTap | None = None
+        self.target: PacketTap | None = None
         self._taker: PacketTaker | None = None
         self._follow()
 
@@ -47,17 +65,19 @@ class _SwitchedTaker(PacketTaker):
 
     def end(self) -> None:
         self._streams = ()
+        self._switch.forget(self._connection)
         if self._taker is not None:
             self._taker.end()
 
     def _follow(self) -> None:
         target = self._switch.target
-        if target is self._target:
+        if target is self.target:
             return
-        if self._taker is not None:
-            self._taker.end()
-        self._target, self._taker = target, None
+        before, self._taker = self._taker, None
+        if before is not None:
+            before.end()
         if target is not None:
             self._taker = target.begin(
                 self._streams, is_live=self._is_live, connection=self._connection
             )
+        self.target = target
