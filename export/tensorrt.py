@@ -31,7 +31,6 @@ _MB = 1_000_000
 _OUT_OF_MEMORY = re.compile(
     r"out ?of ?memory|insufficient (memory|workspace)|memory allocat|could not be allocated", re.I
 )
-
 _TOO_LITTLE = re.compile(r"Exceeded mem budget of \d+\. Need (\d+)")  # of workspace, in bytes
 
 Batch = tuple[int, int, int]  # fewest pictures at a time, how many to be fastest for, most
